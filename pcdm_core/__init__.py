@@ -1,0 +1,1 @@
+"""Probabilistic cascaded diffusion models: likelihoods, detection, training, command line."""

@@ -1,0 +1,53 @@
+"""Checks of what a caller passes in, shared by the modules of this package."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["check_rate", "finite_array", "finite_vector"]
+
+
+def finite_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Real finite numbers of any shape as float64.
+
+    Args:
+        values: numbers (integers or floats; nothing is parsed from text).
+        name: what to call them in the error.
+
+    Raises:
+        ValueError: not numbers, ragged, or a value is NaN or infinite.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array of numbers: {error}") from error
+    if array.size and array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be numbers, not of type {array.dtype}")
+    array = array.astype(np.float64)
+    bad = int(array.size - np.isfinite(array).sum())
+    if bad:
+        raise ValueError(f"{name} must be finite: {bad} of {array.size} values are NaN or infinite")
+    return array
+
+
+def finite_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """`finite_array` that is also one-dimensional and not empty, shape ``[n]``.
+
+    Raises:
+        ValueError: as `finite_array`, or another number of dimensions, or no value at all.
+    """
+    array = finite_array(values, name)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be one-dimensional and not empty, got shape {array.shape}")
+    return array
+
+
+def check_rate(value: float, name: str) -> None:
+    """Refuse a rate outside the open interval (0, 1).
+
+    Raises:
+        ValueError: `value` is not strictly between 0 and 1 (NaN included).
+    """
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"{name} must lie strictly between 0 and 1, got {value!r}")

@@ -1,0 +1,32 @@
+"""What every test stands on: the same arithmetic and the same random draws on every machine, and the real data."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+
+# Sums are split among threads, so their last digits depend on the number of threads: fix it.
+torch.set_num_threads(2)
+
+# Hypothesis' own profile for unattended runs: the same examples every time, and no deadline for one example.
+hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Weights and draws that a test leaves to torch's global generator do not depend on the tests run before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of the real data sets; the test is skipped where there is none."""
+    named = os.environ.get("PCDM_DATA_DIR")
+    if not named:
+        pytest.skip("PCDM_DATA_DIR is not set: no real data sets here")
+    folder = Path(named)
+    if not folder.is_dir():
+        pytest.skip(f"PCDM_DATA_DIR names no folder: {folder}")
+    return folder
