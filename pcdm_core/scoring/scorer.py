@@ -61,8 +61,13 @@ class CascadeScorer:
             self._check(calibration)
 
     @classmethod
-    def from_pretrained(cls, folder: Path, *, device: torch.device | str = "cpu") -> Self:
+    def from_pretrained(cls, folder: Path, *, device: torch.device | str = "cpu", calibrated: bool = True) -> Self:
         """Load a model folder, with its calibration where it has one.
+
+        Args:
+            folder: As `pcdm_core.model.save_pretrained` wrote it.
+            device: Where the networks run.
+            calibrated: Read the calibration; False to make a new one, or for likelihoods alone.
 
         Raises:
             CheckpointError: If the model cannot be loaded.
@@ -71,7 +76,7 @@ class CascadeScorer:
         """
         cascade, digest = load_pretrained(folder, device)
         file = folder / CALIBRATION_FILE
-        calibration = Calibration.load(file) if file.exists() else None
+        calibration = Calibration.load(file) if calibrated and file.exists() else None
         precision: Precision = "bfloat16" if calibration and calibration.identity.precision == "bfloat16" else "float32"
         name = folder.resolve().name
         return cls(cascade, model_name=name, digest=digest, precision=precision, calibration=calibration)

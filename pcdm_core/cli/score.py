@@ -1,0 +1,75 @@
+"""`pcdm score`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from pcdm_core.cli.console import (
+    DEFAULT_MODEL,
+    JsonOption,
+    LimitOption,
+    ModelOption,
+    errors,
+    print_json,
+    progress,
+    scores_of,
+    stdout,
+)
+from pcdm_core.data import open_images
+from pcdm_core.scoring import CascadeScorer
+
+__all__ = ["score"]
+
+
+def score(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images, folders, parquet or npz files.")],
+    model: ModelOption = DEFAULT_MODEL,
+    limit: LimitOption = None,
+    strict: Annotated[bool, typer.Option(help="Refuse images of another size instead of resizing them.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Out-of-distribution score, p-value and bits/dim of images."""
+    with errors():
+        scorer = CascadeScorer.from_pretrained(model)
+        if scorer.calibration is None:
+            raise ValueError(f"{model} has no calibration.json: make one with pcdm calibrate {model} --fit DATA")
+        results: list[dict[str, Any]] = []
+        for path in paths:
+            source = open_images(path, limit=limit)
+            names, prepared = [], []
+            with progress(f"reading {path}", len(source)) as update:
+                for item in source:
+                    names.append(item.source)
+                    prepared.append(scorer.preprocessing.prepare(item.image, name=item.source, strict=strict))
+                    update(len(prepared))
+            scores = scores_of(scorer, np.stack([image.pixels for image in prepared]), name=path)
+            results += [
+                {
+                    "source": name,
+                    "score": one.score,
+                    "p_value": one.p_value,
+                    "is_ood": one.is_ood,
+                    "bits_per_dim": one.bits_per_dim,
+                    "terms": one.terms,
+                    "network_calls": one.network_calls,
+                    "original_size": list(image.original_size),
+                    "resized": image.resized,
+                }
+                for name, image, one in zip(names, prepared, scores, strict=True)
+            ]
+        if json:
+            print_json({"model": scorer.model_name, "digest": scorer.digest, "alpha": scorer.alpha, "results": results})
+            return
+        table = Table(title=f"{scorer.model_name}: flagged at p <= {scorer.alpha}")
+        table.add_column("source", overflow="fold")
+        for column in ("score", "p-value", "bits/dim", "verdict"):
+            table.add_column(column, justify="right")
+        for row in results:
+            verdict = "[red]out of distribution[/]" if row["is_ood"] else "normal"
+            numbers = (f"{row['score']:.3f}", f"{row['p_value']:.4f}", f"{row['bits_per_dim']:.3f}")
+            table.add_row(row["source"], *numbers, verdict + (" (resized)" if row["resized"] else ""))
+        stdout.print(table)

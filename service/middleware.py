@@ -1,0 +1,67 @@
+"""What wraps every request. Pure ASGI: a wrapper that buffers would hide a client that hangs up."""
+
+import re
+import uuid
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.problems import REQUEST_ID_HEADER, ProblemError
+
+__all__ = ["BodyLimitMiddleware", "RequestIdMiddleware"]
+
+# What is safe to repeat in a header and in a log line.
+_ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestIdMiddleware:
+    """Gives every request an id: the client's own if it is a plain word of at most 64 characters, or a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Put the id in the request's state and in the answer's header."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        offered = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        request_id = offered if _ACCEPTED_ID.fullmatch(offered) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+class BodyLimitMiddleware:
+    """Stops reading a body that is, or says that it will be, larger than `max_bytes`."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with a `receive` that counts."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        refused = declared.isdecimal() and int(declared) > self._max_bytes
+        seen = 0
+
+        async def receive_counted() -> Message:
+            # Raised where the body is read, within reach of the application's error handlers.
+            nonlocal seen
+            message: Message = {} if refused else await receive()
+            seen += len(message.get("body", b""))
+            if refused or seen > self._max_bytes:
+                detail = f"the request is larger than the limit of {self._max_bytes:,} bytes"
+                raise ProblemError(413, "request-too-large", detail)
+            return message
+
+        await self._app(scope, receive_counted, send)

@@ -1,0 +1,120 @@
+"""Every error as `application/problem+json` (RFC 9457), with the request's id."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pcdm_core.data import ImageError
+from service.batcher import ModelFailedError, StoppedError
+from service.schemas import Problem
+
+__all__ = ["PROBLEM_MEDIA_TYPE", "REQUEST_ID_HEADER", "ProblemError", "install_problem_handlers"]
+
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+
+_log: Final = logging.getLogger(__name__)
+_TITLES: Final = {
+    "image-refused": "An image is refused",
+    "invalid-request": "The request does not fit the interface",
+    "model-failed": "The model failed",
+    "not-ready": "The model is not ready",
+    "request-too-large": "The request is too large",
+    "stopping": "The service is stopping",
+    "too-many-images": "Too many images in one request",
+}
+_IMAGE_STATUS: Final = {"unsupported-format": 415, "too-many-bytes": 413}
+
+
+class ProblemError(HTTPException):
+    """An error with a meaning of its own in HTTP.
+
+    It is an `HTTPException` because those alone pass through FastAPI's parsing of a body unchanged.
+
+    Args:
+        status: The HTTP status.
+        slug: The kind of problem, a key of the titles above.
+        detail: The sentence about this occurrence.
+    """
+
+    def __init__(self, status: int, slug: str, detail: str) -> None:
+        super().__init__(status, detail)
+        self.slug = slug
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(ImageError, _on_image_error)
+    app.add_exception_handler(ModelFailedError, _on_model_failure)
+    app.add_exception_handler(StoppedError, _on_stopped)
+    app.add_exception_handler(Exception, _on_anything_else)
+
+
+def _answer(
+    request: Request,
+    status: int,
+    detail: str,
+    *,
+    slug: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> JSONResponse:
+    request_id = str(request.state.request_id)
+    problem = Problem(
+        type="about:blank" if slug is None else f"urn:problem-type:pcdm:{slug}",
+        title=HTTPStatus(status).phrase if slug is None else _TITLES[slug],
+        status=status,
+        detail=detail,
+        request_id=request_id,
+        **members,
+    )
+    return JSONResponse(
+        problem.model_dump(mode="json", exclude_none=True),
+        status,
+        # Set here too: the answer to an unexpected exception is sent from outside the middleware.
+        {**(headers or {}), REQUEST_ID_HEADER: request_id},
+        PROBLEM_MEDIA_TYPE,
+    )
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    slug = error.slug if isinstance(error, ProblemError) else None
+    return _answer(request, error.status_code, error.detail, slug=slug, headers=error.headers)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # Only place and message: the offending input may be megabytes, or not JSON at all.
+    errors = [{"location": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()]
+    detail = "; ".join(f"{one['location']}: {one['message']}" for one in errors)
+    return _answer(request, 422, detail, slug="invalid-request", errors=errors)
+
+
+async def _on_image_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ImageError)
+    status = _IMAGE_STATUS.get(error.reason, 422)
+    return _answer(request, status, str(error), slug="image-refused", source=error.name, reason=error.reason)
+
+
+async def _on_model_failure(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request %s: the model failed", request.state.request_id, exc_info=error)
+    return _answer(request, 500, "the model failed on this request; the service goes on", slug="model-failed")
+
+
+async def _on_stopped(request: Request, error: Exception) -> JSONResponse:
+    return _answer(request, 503, str(error), slug="stopping")
+
+
+async def _on_anything_else(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request %s: unexpected error", request.state.request_id, exc_info=error)
+    # What went wrong is for the log; a stranger learns only where to look.
+    return _answer(request, 500, "an unexpected error; the log has it under the request id")

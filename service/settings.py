@@ -1,0 +1,46 @@
+"""What a deployment may choose, each by one environment variable."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pcdm_core.data import DecodeLimits
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """Settings of one server, read from variables named `PCDM_` and the field (`PCDM_PORT`, ...).
+
+    Attributes:
+        model: Folder of the model to serve.
+        host: Address to listen on.
+        port: Port to listen on.
+        alpha: Flag an image when its p-value is at most this; `None` leaves the decision to the model's own level.
+        max_batch: Most units that run through the model together.
+        max_images: Most images in one request. Multipart parsing stops at 1,000 files anyway.
+        max_request_bytes: Largest body of one request.
+        max_image_bytes: Largest encoded image.
+        max_image_pixels: Largest width times height of an image, judged before it is decompressed.
+        decode_threads: Images that are decoded at the same time; each may need several bytes for every pixel.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PCDM_", frozen=True)
+
+    model: Path = Path("weights/cifar10-haar")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    alpha: float | None = Field(default=None, gt=0, lt=1)
+    max_batch: int = Field(default=64, ge=1)
+    max_images: int = Field(default=256, ge=1, le=1000)
+    max_request_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    max_image_bytes: int = Field(default=DecodeLimits().max_bytes, ge=1)
+    max_image_pixels: int = Field(default=DecodeLimits().max_pixels, ge=1)
+    decode_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        """The limits in the decoder's own terms."""
+        return DecodeLimits(max_bytes=self.max_image_bytes, max_pixels=self.max_image_pixels)

@@ -1,0 +1,117 @@
+"""What the service's tests share: a small real model, a scorer under the test's control, and a running client."""
+
+import asyncio
+import contextlib
+import functools
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig
+from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
+from service import Settings, create_app
+
+# The builders of hostile images live with the decoder's tests; pytest finds only a test's own folder.
+sys.path.append(str(Path(__file__).parents[1] / "core" / "data"))
+
+SETTINGS = Settings(max_batch=8)
+ONE_CALL = Fidelity(nodes=1)
+
+
+def tiny_cascade() -> Cascade:
+    network = NetworkConfig(channels=8, blocks=1, attention=False)
+    return Cascade(CascadeConfig(image_shape=(3, 8, 8), networks=(network, network)))
+
+
+@functools.cache
+def tiny_scorer() -> CascadeScorer:
+    return CascadeScorer(tiny_cascade(), model_name="tiny", digest="0123")
+
+
+@dataclass
+class SteeredScorer:
+    """Scores an image by its first pixel, one unit an image, and lets the test hold, watch and break each batch.
+
+    An image's second pixel is its bucket; a first pixel of 255 breaks the batch it is in.
+    """
+
+    batches: list[list[int]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    started: threading.Event = field(default_factory=threading.Event)
+    planned: int = 0
+
+    def plan(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Unit]:
+        self.planned += 1
+        return [Unit(index, image, 1, 0, 0, settings, 1.0, (int(image.flat[1]),)) for index, image in enumerate(images)]
+
+    def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        self.batches.append([int(unit.image.flat[0]) for unit in units])
+        self.started.set()
+        assert self.gate.wait(10)
+        if 255 in self.batches[-1]:
+            raise FloatingPointError("broken on purpose")
+        return [UnitResult(np.array([float(unit.image.flat[0])])) for unit in units]
+
+    def combine(self, units: Sequence[Unit], results: Sequence[UnitResult]) -> list[Score]:
+        values = [float(result.values[0]) for _, result in zip(units, results, strict=True)]
+        return [Score(None, None, None, value, value, None, {}, 1, np.zeros(1)) for value in values]
+
+    def score(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Score]:
+        units = self.plan(images, settings)
+        return self.combine(units, self.run(units))
+
+
+def images_of(*values: int, bucket: int = 0) -> NDArray[np.uint8]:
+    images = np.zeros((len(values), 1, 1, 2), dtype=np.uint8)
+    images[:, 0, 0, 0] = values
+    images[:, 0, 0, 1] = bucket
+    return images
+
+
+async def score(client: httpx.AsyncClient, *files: tuple[str, bytes], **query: Any) -> httpx.Response:
+    return await client.post("/score", files=upload(*files), params=query)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what is awaited is a state of threads, and no event of the loop
+            await asyncio.sleep(0.002)
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(10):
+        while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as any client has to
+            await asyncio.sleep(0.002)
+
+
+@contextlib.asynccontextmanager
+async def serving(scorer: Any = None, settings: Settings = SETTINGS) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a started application whose model is loaded."""
+    loaded = tiny_scorer() if scorer is None else scorer
+    app = create_app(settings, load=lambda _: loaded)
+    # A server logs an unexpected exception and goes on; so does this transport.
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as client:
+        await until_ready(client)
+        yield client
+
+
+def upload(*files: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("files", file) for file in files]
+
+
+def check_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert {"type", "title", "status", "detail", "request_id"} <= set(problem)
+    assert problem["status"] == status
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    return problem

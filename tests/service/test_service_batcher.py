@@ -1,0 +1,148 @@
+"""Requests that share batches: order, fairness, failure, cancellation and the end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from service_doubles import ONE_CALL, SteeredScorer, images_of, tiny_scorer, until
+
+from pcdm_core.scoring import Score
+from service.batcher import Batcher, ModelFailedError, StoppedError
+
+
+@contextlib.asynccontextmanager
+async def batching(scorer: SteeredScorer, max_batch: int = 4) -> AsyncIterator[Batcher]:
+    batcher = Batcher(scorer, max_batch=max_batch)
+    try:
+        yield batcher
+    finally:
+        scorer.gate.set()
+        await batcher.stop()
+
+
+def start(batcher: Batcher, *values: int, bucket: int = 0) -> asyncio.Task[list[Score]]:
+    return asyncio.create_task(batcher.score(images_of(*values, bucket=bucket), ONE_CALL))
+
+
+async def start_waiting(batcher: Batcher, waiting: int, *values: int, bucket: int = 0) -> asyncio.Task[list[Score]]:
+    """Start, and return when the queue holds `waiting` units."""
+    task = start(batcher, *values, bucket=bucket)
+    await until(lambda: len(batcher._queue) == waiting)
+    return task
+
+
+def bits(scores: list[Score]) -> list[float]:
+    return [score.bits_per_dim for score in scores]
+
+
+async def test_the_first_batch_leaves_at_once_and_the_next_is_shared() -> None:
+    scorer = SteeredScorer()
+    async with batching(scorer) as batcher:
+        first = start(batcher, 1)
+        await until(scorer.started.is_set)
+        second = await start_waiting(batcher, 1, 2)
+        third = await start_waiting(batcher, 3, 3, 4)
+        scorer.gate.set()
+        answers = await asyncio.gather(first, second, third)
+    assert [bits(answer) for answer in answers] == [[1], [2], [3, 4]]
+    assert scorer.batches == [[1], [2, 3, 4]]
+
+
+async def test_a_large_request_delays_a_small_one_by_one_batch_only() -> None:
+    scorer = SteeredScorer()
+    async with batching(scorer) as batcher:
+        large = start(batcher, *range(100))
+        await until(scorer.started.is_set)
+        small = await start_waiting(batcher, 97, 200, bucket=1)
+        scorer.gate.set()
+        assert bits(await small) == [200]
+        assert bits(await large) == list(range(100))
+    assert scorer.batches[:2] == [[0, 1, 2, 3], [200]]
+
+
+async def test_a_failing_batch_fails_its_own_requests_only() -> None:
+    scorer = SteeredScorer()
+    async with batching(scorer) as batcher:
+        first = start(batcher, 1)
+        await until(scorer.started.is_set)
+        broken = await start_waiting(batcher, 5, 255, 10, 11, 12, 13)
+        other = await start_waiting(batcher, 6, 20, bucket=1)
+        scorer.gate.set()
+        with pytest.raises(ModelFailedError) as caught:
+            await broken
+        assert isinstance(caught.value.__cause__, FloatingPointError)
+        assert [bits(answer) for answer in await asyncio.gather(first, other)] == [[1], [20]]
+        assert bits(await start(batcher, 5)) == [5]
+    # The broken request's last unit never ran.
+    assert scorer.batches == [[1], [255, 10, 11, 12], [20], [5]]
+
+
+async def test_a_cancelled_request_is_dropped_before_it_runs() -> None:
+    scorer = SteeredScorer()
+    async with batching(scorer) as batcher:
+        first = start(batcher, 1, 2, 3, 4, 5, 6)
+        await until(scorer.started.is_set)
+        second = await start_waiting(batcher, 3, 7)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        scorer.gate.set()
+        assert bits(await second) == [7]
+    assert scorer.batches == [[1, 2, 3, 4], [7]]
+
+
+async def test_the_event_loop_goes_on_while_the_model_runs() -> None:
+    scorer = SteeredScorer()
+    async with batching(scorer) as batcher:
+        task = start(batcher, 1)
+        await until(scorer.started.is_set)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not task.done()
+        scorer.gate.set()
+        assert bits(await task) == [1]
+
+
+async def test_no_units_need_no_model() -> None:
+    async with batching(SteeredScorer()) as batcher:
+        assert await batcher.run([]) == []
+
+
+async def test_results_that_do_not_match_their_units_are_a_failure() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    whole = scorer.run
+    scorer.run = lambda units: whole(units)[1:]  # type: ignore[method-assign]
+    async with batching(scorer) as batcher:
+        with pytest.raises(ModelFailedError):
+            await start(batcher, 1, 2)
+
+
+async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
+    scorer = SteeredScorer()
+    batcher = Batcher(scorer, max_batch=1)
+    task = start(batcher, 1, 2)
+    await until(scorer.started.is_set)
+    stopping = asyncio.create_task(batcher.stop())
+    with pytest.raises(StoppedError):
+        await task
+    assert not stopping.done()
+    scorer.gate.set()
+    await stopping
+    assert scorer.batches == [[1]]
+    with pytest.raises(StoppedError):
+        await start(batcher, 3)
+
+
+async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
+    scorer = tiny_scorer()
+    images = np.random.default_rng(1).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
+    batcher = Batcher(scorer, max_batch=7)
+    try:
+        parts = await asyncio.gather(*(batcher.score(part, ONE_CALL) for part in (images[:1], images[1:4], images[4:])))
+    finally:
+        await batcher.stop()
+    shared = [score for part in parts for score in part]
+    assert bits(shared) == pytest.approx(bits(scorer.score(images, ONE_CALL)), abs=1e-4)

@@ -1,0 +1,152 @@
+"""What a request gets: scores of honest images, and a problem that names what is wrong with any other."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from service_doubles import check_problem, score, serving, upload
+
+from service import Settings
+from service.schemas import Problem
+
+from hostile_images import encode, photo, png_bomb  # isort: skip  # found through service_doubles
+
+NATIVE = encode(photo(8, 8))
+
+
+# Answers
+
+
+async def test_images_are_scored_in_the_order_of_the_upload() -> None:
+    other = encode(photo(8, 8).rotate(90))
+    async with serving() as client:
+        answer = await score(client, ("a.png", NATIVE), ("b.png", other))
+        alone = (await score(client, ("b.png", other))).json()
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert (body["model"], body["digest"], body["fidelity"]["method"]) == ("tiny", "0123", "bound")
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert [one["source"] for one in body["results"]] == ["a.png", "b.png"]
+    for one in body["results"]:
+        assert (one["original_size"], one["scored_size"], one["resized"]) == ([8, 8], [8, 8], False)
+        assert (one["score"], one["p_value"], one["is_ood"]) == (None, None, None)
+        assert sum(one["terms"].values()) == pytest.approx(one["bits_per_dim"])
+        assert one["network_calls"] == 20
+    assert body["results"][1]["bits_per_dim"] == pytest.approx(alone["results"][0]["bits_per_dim"], abs=1e-4)
+
+
+async def test_another_size_is_scored_resized_and_said_so() -> None:
+    async with serving() as client:
+        [one] = (await score(client, ("photo.jpg", encode(photo(24, 36), "JPEG")))).json()["results"]
+    assert (one["original_size"], one["scored_size"], one["resized"]) == ([36, 24], [8, 8], True)
+
+
+async def test_strict_takes_the_native_size_and_refuses_another() -> None:
+    async with serving() as client:
+        assert (await score(client, ("a.png", NATIVE), strict="true")).status_code == 200
+        problem = check_problem(await score(client, ("b.png", encode(photo())), strict="true"), 422)
+    assert (problem["source"], problem["reason"]) == ("b.png", "wrong-size")
+
+
+async def test_a_file_without_a_name_is_called_by_its_position() -> None:
+    async with serving() as client:
+        body = b'--b\r\nContent-Disposition: form-data; name="files"; filename=""\r\n\r\n' + NATIVE + b"\r\n--b--\r\n"
+        answer = await client.post("/score", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert answer.json()["results"][0]["source"] == "files[0]"
+
+
+# Refusals
+
+HOSTILE = [
+    ("nothing.png", b"", 422, "empty"),
+    ("text.png", b"hello, world\n", 422, "not-an-image"),
+    ("truncated.png", encode(photo())[:-400], 422, "truncated"),
+    ("vector.avif", b"\x00\x00\x00\x1cftypavif" + bytes(40), 415, "unsupported-format"),
+    ("bomb.png", png_bomb(30_000, 30_000), 422, "too-many-pixels"),
+    ("film.gif", encode(photo(), "GIF", save_all=True, append_images=[photo(8, 8).resize((36, 24))]), 422, "animated"),
+    ("large.png", encode(photo(150, 150)), 413, "too-many-bytes"),
+]
+ODD_BUT_FINE = {
+    "one-pixel.png": encode(Image.new("RGB", (1, 1))),
+    "deep.png": encode(Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)),
+    "grey.png": encode(photo().convert("L")),
+    "alpha.png": encode(photo().convert("RGBA")),
+    "palette.png": encode(photo().quantize(16)),
+    "cmyk.jpg": encode(photo().convert("CMYK"), "JPEG"),
+}
+
+
+@pytest.mark.parametrize(("name", "data", "status", "reason"), HOSTILE, ids=[case[0] for case in HOSTILE])
+async def test_a_hostile_file_is_named_with_its_reason(name: str, data: bytes, status: int, reason: str) -> None:
+    async with serving(settings=Settings(max_image_bytes=50_000)) as client:
+        problem = check_problem(await score(client, ("good.png", NATIVE), (name, data)), status)
+        assert (problem["source"], problem["reason"]) == (name, reason)
+        assert problem["detail"].startswith(f"{name}: ")
+        assert problem["type"] == "urn:problem-type:pcdm:image-refused"
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await score(client, ("good.png", NATIVE))).status_code == 200
+
+
+async def test_odd_but_honest_images_are_scored() -> None:
+    async with serving() as client:
+        answer = await score(client, *ODD_BUT_FINE.items())
+    assert answer.status_code == 200, answer.text
+    assert [one["source"] for one in answer.json()["results"]] == list(ODD_BUT_FINE)
+
+
+async def test_exif_orientation_is_undone_before_the_size_is_told() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    async with serving() as client:
+        [one] = (await score(client, ("turned.jpg", encode(photo(24, 36), "JPEG", exif=exif)))).json()["results"]
+    assert one["original_size"] == [24, 36]
+
+
+async def test_too_many_images_are_refused() -> None:
+    async with serving(settings=Settings(max_images=2)) as client:
+        problem = check_problem(await score(client, *[("a.png", NATIVE)] * 3), 413)
+    assert problem["type"].endswith("too-many-images")
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_large_body_is_refused_whether_or_not_it_says_so(declared: bool) -> None:
+    async def chunks() -> Any:
+        yield b"--b\r\n"
+        yield bytes(2000)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    content = bytes(2000) if declared else chunks()
+    async with serving(settings=Settings(max_request_bytes=1000)) as client:
+        problem = check_problem(await client.post("/score", content=content, headers=headers), 413)
+        assert problem["type"].endswith("request-too-large")
+        assert (await client.get("/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ({"method": "GET", "url": "/nowhere"}, 404),
+        ({"method": "GET", "url": "/score"}, 405),
+        ({"method": "POST", "url": "/score"}, 422),
+        ({"method": "POST", "url": "/score", "data": {"files": "text"}}, 422),
+        ({"method": "POST", "url": "/score?strict=perhaps", "files": upload(("a.png", NATIVE))}, 422),
+        ({"method": "POST", "url": "/score", "headers": {"Content-Type": "multipart/form-data"}}, 400),
+    ],
+)
+async def test_a_misfit_request_is_a_problem(request_: dict[str, Any], status: int) -> None:
+    async with serving() as client:
+        answer = await client.request(**request_)
+    problem = check_problem(answer, status)
+    Problem.model_validate(problem)
+    if status == 422:
+        assert problem["errors"][0]["location"] in ("body.files", "body.files.0", "query.strict")
+    if status == 405:
+        assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(("offered", "kept"), [("trace-7.a_B", True), ("two words", False), ("x" * 65, False)])
+async def test_a_plain_request_id_is_kept(offered: str, kept: bool) -> None:
+    async with serving() as client:
+        answer = await client.get("/healthz", headers={"X-Request-ID": offered})
+    assert (answer.headers["x-request-id"] == offered) is kept
