@@ -18,7 +18,7 @@ GREY = Preprocessing(channels=1, height=24, width=36)
 def test_the_right_size_passes_bit_for_bit(height: int, width: int, channels: int, seed: int) -> None:
     shape = (height, width, 3) if channels == 3 else (height, width)
     pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    preprocessing = Preprocessing(channels=channels, height=height, width=width)  # type: ignore[arg-type]
+    preprocessing = Preprocessing(channels=channels, height=height, width=width)
     prepared = preprocessing.prepare(Image.fromarray(pixels), name="x", strict=True)
     assert np.array_equal(prepared.pixels, np.atleast_3d(pixels).transpose(2, 0, 1))
     assert not prepared.resized
@@ -115,4 +115,4 @@ def test_unknown_preprocessing_is_refused(wrong: dict[str, object]) -> None:
 
 def test_preprocessing_is_frozen() -> None:
     with pytest.raises(ValidationError):
-        COLOUR.height = 12
+        COLOUR.height = 12  # type: ignore[misc]

@@ -117,7 +117,7 @@ def test_identity_refuses_what_cannot_be_compared(change: dict[str, Any]) -> Non
 
 def test_identity_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        make_identity().precision = "bfloat16"
+        make_identity().precision = "bfloat16"  # type: ignore[misc]
 
 
 # Scores and decisions
