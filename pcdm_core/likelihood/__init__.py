@@ -1,9 +1,25 @@
-"""Pieces of the likelihood bound: decoder, prior, seeded noise, quadrature."""
+"""Pieces of the likelihood: decoder, prior, seeded noise, quadrature of the bound, density by the probability flow."""
 
 from __future__ import annotations
 
-from pcdm_core.likelihood.decoder import prior, reconstruction
-from pcdm_core.likelihood.nodes import gauss_legendre
+from pcdm_core.likelihood.decoder import prior, prior_term, reconstruction, reconstruction_by_pixel
+from pcdm_core.likelihood.flow import Divergence, FlowDensity, flow_log_density
+from pcdm_core.likelihood.nodes import Method, NoiseLevels, embedded_weights, gauss_legendre, noise_levels
 from pcdm_core.likelihood.noise import NoiseKind, white_noise
 
-__all__ = ["NoiseKind", "gauss_legendre", "prior", "reconstruction", "white_noise"]
+__all__ = [
+    "Divergence",
+    "FlowDensity",
+    "Method",
+    "NoiseKind",
+    "NoiseLevels",
+    "embedded_weights",
+    "flow_log_density",
+    "gauss_legendre",
+    "noise_levels",
+    "prior",
+    "prior_term",
+    "reconstruction",
+    "reconstruction_by_pixel",
+    "white_noise",
+]

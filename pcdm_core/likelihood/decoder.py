@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from math import ceil, sqrt
+
 import torch
 from torch import Tensor
 
 from pcdm_core.model import Cascade, alpha_sigma
 
-__all__ = ["prior", "reconstruction"]
+__all__ = ["prior", "prior_term", "reconstruction", "reconstruction_by_pixel"]
+
+# exp(-750) is zero in float64: what lies further from the largest term of a sum leaves no trace in it.
+_VANISHES = 750.0
 
 
 def reconstruction(cascade: Cascade, images: Tensor, z0: tuple[Tensor, ...]) -> Tensor:
     """``-log p(x | z_0)``, in pixel space, once for all scales.
 
     The scales share gamma_0, so the pixels of ``h^-1(z_0) / alpha_0`` have independent noise and the decoder
-    factorises:
-    each pixel is a normalised Gaussian over the domain's own levels (VDM, equation 8).
+    factorises: each pixel is a Gaussian, normalised over the domain's own levels (VDM, equation 8).
 
     Args:
         cascade: The model.
@@ -25,24 +29,51 @@ def reconstruction(cascade: Cascade, images: Tensor, z0: tuple[Tensor, ...]) -> 
     Returns:
         Nats, ``[B]``, non-negative.
     """
+    return reconstruction_by_pixel(cascade, images, z0).flatten(1).sum(1)
+
+
+def reconstruction_by_pixel(cascade: Cascade, images: Tensor, z0: tuple[Tensor, ...]) -> Tensor:
+    """The factors of `reconstruction`: nats of each channel of each pixel, ``[B, C, H, W]`` float64, non-negative."""
+    levels = cascade.config.levels
     alpha, sigma = alpha_sigma(torch.tensor(cascade.config.gamma_min, dtype=torch.float64))
-    noisy = cascade.transform.inverse(z0) / float(alpha)
-    levels = torch.arange(cascade.config.levels, device=images.device)
-    # In blocks of pixels: all levels of all pixels at once would take 256 times the memory of the batch.
-    nats = torch.zeros(len(images), device=images.device, dtype=torch.float64)
-    for pixels, target in zip(*(torch.split(a.flatten(1), 4096, dim=1) for a in (noisy, images)), strict=True):
-        distance = pixels.double()[..., None] - (2 * levels.double() + 1) / cascade.config.levels + 1
-        log_probability = (-0.5 * (distance * float(alpha / sigma)).square()).log_softmax(-1)
-        nats -= log_probability.gather(-1, target.long()[..., None]).squeeze(-1).sum(1)
-    return nats
+    noisy = cascade.transform.inverse(z0).double() / float(alpha)
+    # In units of the lattice step, level k sits at k.
+    position = ((noisy + 1) * levels - 1) / 2
+    spread = float(sigma / alpha) * levels / 2
+    nearest = position.round().clamp(0, levels - 1)
+    offset = position - nearest
+    # The sum runs over all levels that can be seen in it beside the nearest one: at k steps from that, the exponent is
+    # lower by (k^2 - k) / (2 spread^2) at least.
+    reach = min(levels - 1, ceil(0.5 + sqrt(0.25 + 2 * _VANISHES * spread**2)))
+    total = torch.zeros_like(offset)
+    for k in range(-reach, reach + 1):
+        inside = (nearest + k >= 0) & (nearest + k < levels)
+        total += inside * torch.exp((offset.square() - (offset - k).square()) / (2 * spread**2))
+    away = position - images.double()
+    return (away.square() - offset.square()) / (2 * spread**2) + total.log()
 
 
 def prior(cascade: Cascade, coefficients: tuple[Tensor, ...]) -> Tensor:
     """``KL( q(z_1^(s) | x) || N(0, P_s) )`` of each scale, nats, ``[B, S]``, non-negative."""
-    alpha, sigma = alpha_sigma(torch.tensor(cascade.config.gamma_max, dtype=torch.float64))
-    alpha2, sigma2 = float(alpha.square()), float(sigma.square())
-    terms = []
-    for scale, z in enumerate(coefficients, start=1):
-        constant = cascade.transform.rank(scale) * (sigma2 - 1 - float(torch.log(sigma.square())))
-        terms.append(0.5 * (alpha2 * z.double().square().flatten(1).sum(1) + constant))
+    terms = [
+        prior_term(cascade, z.double().square().flatten(1).sum(1), cascade.transform.rank(scale))
+        for scale, z in enumerate(coefficients, start=1)
+    ]
     return torch.stack(terms, dim=1)
+
+
+def prior_term(cascade: Cascade, square: Tensor, dimensions: float | Tensor) -> Tensor:
+    """``1/2 ( alpha_1^2 z^2 + d (sigma_1^2 - 1 - log sigma_1^2) )``: the prior term of d dimensions.
+
+    Args:
+        cascade: The model.
+        square: Squared norm of the clean coefficients, or the share of it that belongs to each pixel.
+        dimensions: d, of the same; broadcasts with it.
+
+    Returns:
+        Nats, float64, of the shape of ``square``.
+    """
+    alpha, sigma = alpha_sigma(torch.tensor(cascade.config.gamma_max, dtype=torch.float64))
+    sigma2 = float(sigma.square())
+    constant = dimensions * (sigma2 - 1 - float(torch.log(sigma.square())))
+    return 0.5 * (float(alpha.square()) * square.double() + constant)

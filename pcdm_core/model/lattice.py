@@ -16,10 +16,8 @@ def lattice_residual(pixels: Tensor, sigma: Tensor, levels: int) -> Tensor:
     r"""Distance of noisy pixels from their expected clean value, if every level were equally likely.
 
     A pixel is one of ``levels`` values ``(2k + 1) / levels - 1``. At little noise, that alone says most about the
-    noise:
-    ``E[sigma eps | u] = u - E[f | u]`` with ``f`` on the lattice. A network that sees wavelet coefficients cannot
-    know it,
-    because a single coefficient mixes four pixels, and pays up to half a bit in each dimension.
+    noise: ``E[sigma eps | u] = u - E[f | u]`` with ``f`` on the lattice. A network that sees wavelet coefficients
+    cannot know it, because a single coefficient mixes four pixels, and pays up to half a bit in each dimension.
 
     Args:
         pixels: Noisy pixels ``u = f + sigma eps``, any shape.

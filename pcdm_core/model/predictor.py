@@ -38,17 +38,14 @@ class PredictsNoise(Protocol):
 class NoisePredictor(nn.Module):
     r"""``eps_hat_s(z_t; gamma, z_0^(<s))`` as a sum of what is known in closed form and what a U-Net adds.
 
-    * The best linear guess from a coefficient alone: with variance v, ``sigma / (alpha^2 v + sigma^2) z_t``; the
-    network
-      is scaled by the standard deviation of what that leaves (the preconditioning of EDM, arXiv 2206.00364, for the
-      noise).
+    * The best linear guess from a coefficient alone: with variance v, ``sigma / (alpha^2 v + sigma^2) z_t``. The
+      network is scaled by the standard deviation of what that leaves (the preconditioning of EDM, arXiv 2206.00364,
+      for the noise).
     * At the finest scale, what the pixel lattice tells (`lattice_residual`). It lives in pixels, not in coefficients:
-    the
-      sampled coarse image and the noisy detail are merged to noisy pixels, denoised there, and split again.
+      the sampled coarse image and the noisy detail are merged to noisy pixels, denoised there, and split again.
     * The U-Net sees the normalised detail as an image, the coarse image at its own resolution, and base-2 Fourier
-    features
-      of the noisy merged image, and answers with an image of which the detail is taken: its output lies in the range of
-      ``P_s`` for every transform.
+      features of the noisy merged image, and answers with an image of which the detail is taken: its output lies in
+      the range of ``P_s`` for every transform.
     """
 
     variance: Tensor

@@ -66,10 +66,8 @@ class NoiseSchedule(nn.Module):
         """A scalar whose gradient lowers the variance of the bound's estimate.
 
         The second moment of the estimate is ``Int err(gamma)^2 / p(gamma) dgamma``; with gamma drawn from ``p``
-        itself, its
-        gradient is that of ``-E[(err / p)^2 log p]`` with the square held fixed. Divided by its mean, so that the
-        step does
-        not depend on the size of the error.
+        itself, its gradient is that of ``-E[(err / p)^2 log p]`` with the square held fixed. Divided by its mean, so
+        that the step does not depend on the size of the error.
 
         Args:
             scale: 1 to S.

@@ -18,10 +18,9 @@ class Transform(ABC):
     r"""A linear map ``h(f) = (z^(1), ..., z^(S))`` from an image to its scales, coarse to fine.
 
     A transform is one two-channel step, ``analyze: image -> (coarse, detail)`` with left inverse ``synthesize``,
-    applied
-    ``S - 1`` times to the coarse part. Where the step is an isometry (``volume_preserving``), white noise stays white
-    and
-    ``log p(x) = log p(z^(1)) + sum_s log p(z^(s) | z^(<s))`` holds without a Jacobian term (PCDM, section 4).
+    applied ``S - 1`` times to the coarse part. Where the step is an isometry (``volume_preserving``), white noise
+    stays white and ``log p(x) = log p(z^(1)) + sum_s log p(z^(s) | z^(<s))`` holds without a Jacobian term (PCDM,
+    section 4).
 
     Scales are counted from 1, the coarsest, to S; every array has a leading batch dimension ``B``.
     """

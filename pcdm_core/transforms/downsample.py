@@ -18,8 +18,7 @@ class DownsampleTransform(Transform):
     """Every scale is a whole image: block means below, the image itself on top.
 
     The scales overlap, so their densities do not multiply to the density of the image. What is left is a valid but
-    loose
-    bound: the coarse images are auxiliary latents, and the finest scale explains all pixels again.
+    loose bound: the coarse images are auxiliary latents, and the finest scale explains all pixels again.
     """
 
     name: ClassVar[str] = "downsample"

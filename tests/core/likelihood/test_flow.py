@@ -1,0 +1,99 @@
+"""The probability flow against densities that are known in closed form."""
+
+from __future__ import annotations
+
+from math import log, pi
+
+import pytest
+import torch
+from gaussians import CASCADES, DIMENSIONS, SHAPE, gaussian_cascade, latent_covariance, smooth_covariance
+from torch import Tensor
+
+from pcdm_core.likelihood import flow_log_density
+from pcdm_core.model import Cascade
+
+TOLERANCE = 1e-3
+"""Nats per dimension."""
+
+
+def latents(count: int) -> Tensor:
+    """Draws of ``z_0`` as an image, ``[count, DIMENSIONS]``."""
+    white = torch.randn(count, DIMENSIONS, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    return white @ torch.linalg.cholesky(latent_covariance()).T
+
+
+def analytic_log_density(z: Tensor) -> Tensor:
+    covariance = latent_covariance()
+    distance = (z @ torch.linalg.inv(covariance) * z).sum(1)
+    return -0.5 * (distance + torch.logdet(covariance) + DIMENSIONS * log(2 * pi))
+
+
+def split(cascade: Cascade, z: Tensor) -> tuple[Tensor, ...]:
+    return cascade.transform.forward(z.view(-1, *SHAPE))
+
+
+@pytest.mark.parametrize(("transform", "scales"), CASCADES)
+def test_sum_over_scales_is_the_analytic_density(transform: str, scales: int) -> None:
+    cascade = gaussian_cascade(transform, scales, smooth_covariance())
+    z = latents(8)
+    flow = flow_log_density(cascade, split(cascade, z), steps=20)
+    assert flow.log_density.shape == (8, scales)
+    assert flow.network_calls == 4 * 20 * scales
+    error = (flow.log_density.sum(1) - analytic_log_density(z)).abs() / DIMENSIONS
+    assert float(error.max()) < TOLERANCE
+
+
+def test_error_falls_with_the_fourth_power_of_the_step() -> None:
+    cascade = gaussian_cascade("haar", 2, smooth_covariance())
+    z = split(cascade, latents(4))
+    few, more, many = (flow_log_density(cascade, z, steps=steps).log_density.sum(1) for steps in (10, 20, 80))
+    assert float((few - many).abs().mean()) > 10 * float((more - many).abs().mean())
+
+
+@pytest.mark.parametrize(("transform", "scales"), CASCADES[1:4])
+def test_probed_divergence_is_the_exact_one_on_average(transform: str, scales: int) -> None:
+    cascade = gaussian_cascade(transform, scales, smooth_covariance())
+    z = latents(1)
+    exact = float(flow_log_density(cascade, split(cascade, z), steps=12).log_density.sum())
+    probes = torch.randn(2000, DIMENSIONS, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    probed = flow_log_density(
+        cascade,
+        split(cascade, z.expand(2000, -1)),
+        steps=12,
+        divergence="hutchinson",
+        probes=split(cascade, probes),
+    ).log_density.sum(1)
+    assert abs(float(probed.mean()) - exact) < 4 * float(probed.std()) / 2000**0.5
+    assert float(probed.std()) > 0
+
+
+def test_density_of_an_image_does_not_depend_on_its_batch_mates() -> None:
+    cascade = gaussian_cascade("haar", 2, smooth_covariance())
+    z = latents(5)
+    together = flow_log_density(cascade, split(cascade, z), steps=6).log_density
+    alone = flow_log_density(cascade, split(cascade, z[2:3]), steps=6).log_density
+    assert torch.allclose(together[2:3], alone, rtol=0, atol=1e-9)
+
+
+def test_a_wrong_denoiser_has_another_density() -> None:
+    cascade = gaussian_cascade("haar", 2, 3 * smooth_covariance())
+    z = latents(16)
+    flow = flow_log_density(cascade, split(cascade, z), steps=10).log_density.sum(1)
+    assert float((flow - analytic_log_density(z)).abs().mean()) / DIMENSIONS > 10 * TOLERANCE
+
+
+def test_a_map_that_does_not_preserve_volume_is_refused() -> None:
+    cascade = gaussian_cascade("haar", 2, smooth_covariance())
+    downsample = Cascade(cascade.config.model_copy(update={"transform": "downsample"}))
+    with pytest.raises(ValueError, match="downsample transform: it does not preserve volume"):
+        flow_log_density(downsample, downsample.transform.forward(torch.zeros(1, *SHAPE)), steps=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({"steps": 0}, "steps must be at least 1"), ({"steps": 2, "divergence": "hutchinson"}, "probes belong")],
+)
+def test_settings_that_do_not_fit_are_refused(options: dict[str, object], named: str) -> None:
+    cascade = gaussian_cascade("identity", 1, smooth_covariance())
+    with pytest.raises(ValueError, match=named):
+        flow_log_density(cascade, split(cascade, latents(1)), **options)  # type: ignore[arg-type]
