@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import log, sqrt
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -12,51 +12,105 @@ from rich.table import Table
 
 from pcdm_core.cli.console import JsonOption, LimitOption, errors, images_of, print_json, scores_of, stdout
 from pcdm_core.data import open_images
-from pcdm_core.scoring import CascadeScorer, Fidelity
+from pcdm_core.likelihood import Method, noise_levels
+from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
 __all__ = ["evaluate"]
+
+_KINDS: dict[Method, str] = {
+    "bound": "estimate of the continuous-time bound",
+    "certified": "bound, certified in expectation",
+}
+_LOOSE = "loose, as the transform does not preserve volume: the coarse images are explained besides the image itself"
 
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     data: Annotated[str, typer.Argument(help="Images: a folder, a parquet or npz file, a data set's name.")],
     limit: LimitOption = None,
+    method: Annotated[Method, typer.Option(help="How the integral over noise levels is taken.")] = "bound",
     nodes: Annotated[int, typer.Option(min=1, help="Noise levels of each scale.")] = 16,
+    replicates: Annotated[int, typer.Option(min=1, help="Repetitions; from two on the error by noise is known.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Mean bound on the negative log likelihood, in bits/dim, with its terms apart."""
+    """Mean bound on the negative log likelihood, in bits/dim, with its terms and its errors apart."""
     with errors():
         scorer = CascadeScorer.from_pretrained(model, calibrated=False)
         images = images_of(open_images(data, limit=limit), scorer, name=data)
         # Noise keyed by content: a shared bank would shift the mean of all images alike.
-        fidelity = Fidelity(nodes=nodes, seed=seed, noise="keyed")
+        fidelity = Fidelity(method=method, nodes=nodes, seed=seed, noise="keyed", replicates=replicates)
         scores = scores_of(scorer, images, fidelity, name=data)
-        bits = np.array([score.bits_per_dim for score in scores])
-        terms = {name: float(np.mean([score.terms[name] for score in scores])) for name in scores[0].terms}
-        stderr = float(bits.std(ddof=1) / sqrt(len(bits))) if len(bits) > 1 else None
-        transform = scorer.cascade.transform
-        document = {
-            "model": scorer.model_name,
-            "digest": scorer.digest,
-            "data": data,
-            "images": len(bits),
-            "kind": "bound" if transform.volume_preserving else "loose bound (the transform is not volume preserving)",
-            "bits_per_dim": {"mean": float(bits.mean()), "stderr": stderr},
-            "nats": {"mean": float(np.mean([score.nats for score in scores]))},
-            "terms": terms,
-            "fidelity": fidelity.model_dump(),
-            "precision": scorer.precision,
-            "network_calls": scores[0].network_calls,
-        }
+        document = {"model": scorer.model_name, "digest": scorer.digest, "data": data, "images": len(scores)}
+        document |= _summary(scorer, scores, fidelity)
         if json:
             print_json(document)
-            return
-        table = Table(title=f"{scorer.model_name} on {data}: {len(bits)} images, {document['kind']}")
-        table.add_column("term")
-        table.add_column("bits/dim", justify="right")
-        for name, value in terms.items():
-            table.add_row(name, f"{value:.5f}")
-        error = "" if stderr is None else f" +- {stderr:.4f}"
-        table.add_row("total", f"{bits.mean():.4f}{error}", style="bold")
-        stdout.print(table)
+        else:
+            stdout.print(_table(document))
+
+
+def _summary(scorer: CascadeScorer, scores: list[Score], fidelity: Fidelity) -> dict[str, Any]:
+    """Means over images; every number is in bits/dim unless it says nats."""
+    bits = np.array([score.bits_per_dim for score in scores])
+    terms = {name: float(np.mean([score.terms[name] for score in scores])) for name in scores[0].terms}
+    to_nats = scorer.cascade.config.dimensions * log(2)
+    kind = _KINDS[fidelity.method]
+    if not scorer.cascade.transform.volume_preserving:
+        kind += f"; {_LOOSE}"
+    diffusion = np.mean([score.diffusion for score in scores], axis=0)
+    stderr = float(bits.std(ddof=1) / sqrt(len(bits))) if len(bits) > 1 else None
+    return {
+        "kind": kind,
+        "bits_per_dim": {"mean": float(bits.mean()), "stderr": stderr},
+        "nats": {"mean": float(bits.mean() * to_nats), "stderr": None if stderr is None else stderr * to_nats},
+        "terms": terms,
+        "terms_nats": {name: value * to_nats for name, value in terms.items()},
+        "diffusion": {
+            f"scale_{scale}": [
+                {"gamma": float(gamma), "bits_per_dim": float(value)}
+                for gamma, value in zip(
+                    noise_levels(scorer.cascade.schedule, scale, fidelity.method, fidelity.nodes).gamma,
+                    row,
+                    strict=True,
+                )
+            ]
+            for scale, row in enumerate(diffusion, start=1)
+        },
+        "errors": _errors(scores, bits, stderr),
+        "fidelity": fidelity.model_dump(),
+        "precision": scorer.precision,
+        "network_calls": scores[0].network_calls,
+    }
+
+
+def _errors(scores: list[Score], bits: Any, stderr: float | None) -> dict[str, float | None]:
+    """What the mean may be off by, each kind of error apart, bits/dim.
+
+    ``images``: standard error over images, which holds that by noise too, as each image has noise of its own.
+    ``noise``: standard error of the mean over these very images, from replicates. ``time``: what a rule on every second
+    node says otherwise, which is more than the error of the rule itself; none for a certified sum.
+    """
+    noise, embedded = [score.stderr for score in scores], [score.embedded_bits_per_dim for score in scores]
+    known = [value for value in noise if value is not None]
+    rules = [value for value in embedded if value is not None]
+    return {
+        "images": stderr,
+        "noise": sqrt(sum(value**2 for value in known)) / len(scores) if len(known) == len(scores) else None,
+        "time": abs(float(np.mean(rules) - bits.mean())) if len(rules) == len(scores) else None,
+    }
+
+
+def _table(document: dict[str, Any]) -> Table:
+    title = f"{document['model']} on {document['data']}: {document['images']} images, {document['kind']}"
+    known = [f"{name} {value:.4f}" for name, value in document["errors"].items() if value is not None]
+    table = Table(title=title, caption=f"errors by {', '.join(known)}" if known else None)
+    table.add_column("term")
+    table.add_column("bits/dim", justify="right")
+    table.add_column("nats", justify="right")
+    for name, value in document["terms"].items():
+        table.add_row(name, f"{value:.5f}", f"{document['terms_nats'][name]:.2f}")
+    stderr = document["bits_per_dim"]["stderr"]
+    error = "" if stderr is None else f" +- {stderr:.4f}"
+    nats = f"{document['nats']['mean']:.2f}"
+    table.add_row("total", f"{document['bits_per_dim']['mean']:.4f}{error}", nats, style="bold")
+    return table

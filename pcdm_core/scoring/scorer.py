@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import log, prod, sqrt
 from pathlib import Path
 from typing import Literal, Self
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pcdm_core.data import Preprocessing
 from pcdm_core.detection import Calibration, CalibrationIdentity
-from pcdm_core.likelihood import gauss_legendre, prior, reconstruction, white_noise
+from pcdm_core.likelihood import Method, NoiseLevels, noise_levels, prior, reconstruction, white_noise
 from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma, load_pretrained
+from pcdm_core.scoring.prediction import Latents, Prediction
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
 
 __all__ = ["CALIBRATION_FILE", "CascadeScorer", "Precision"]
@@ -55,6 +56,7 @@ class CascadeScorer:
         self.batch_size = batch_size
         channels, height, width = cascade.config.image_shape
         self.preprocessing = Preprocessing.model_validate({"channels": channels, "height": height, "width": width})
+        self._known_levels: dict[tuple[Method, int], list[NoiseLevels]] = {}
         self.fidelity = Fidelity()
         if calibration is not None:
             self.fidelity = Fidelity.model_validate(calibration.identity.fidelity)
@@ -137,38 +139,50 @@ class CascadeScorer:
         scale = units[0].scale
         if any(unit.bucket != (self.digest, scale) for unit in units):
             raise ValueError("a batch takes units of one bucket of this model")
-        device = self.cascade.device
-        images = torch.from_numpy(np.stack([unit.image for unit in units])).to(device)
-        coefficients = self.cascade.transform.forward(self.cascade.pixels(images))
-        z0 = self.cascade.sample_z0(coefficients, self._noise(units, at_zero=True))
+        cascade, latents = self.cascade, self.latents(units)
         if scale == 0:
-            terms = (reconstruction(self.cascade, images, z0)[:, None], prior(self.cascade, coefficients))
+            decoded = reconstruction(cascade, latents.images, latents.z0)
+            terms = (decoded[:, None], prior(cascade, latents.coefficients))
             return [UnitResult(row) for row in torch.cat(terms, dim=1).cpu().numpy()]
-        values = self._evaluate(scale, coefficients[scale - 1], z0, units)
-        return [UnitResult(row) for row in values.cpu().numpy()]
-
-    def _evaluate(self, scale: int, z: Tensor, z0: tuple[Tensor, ...], units: Sequence[Unit]) -> Tensor:
-        """Term of the bound, error and norm of each subband, ``[B, 1 + 2 bands]`` float64."""
-        cascade, device = self.cascade, self.cascade.device
-        noise = self._noise(units, at_zero=False)[scale - 1]
-        rules = [gauss_legendre(unit.fidelity.nodes) for unit in units]
-        times = torch.tensor([rule[0][unit.node] for rule, unit in zip(rules, units, strict=True)], device=device)
-        weights = torch.tensor([rule[1][unit.node] for rule, unit in zip(rules, units, strict=True)], device=device)
-        gamma, slope = cascade.schedule(scale, times)
-        alpha, sigma = alpha_sigma(gamma[:, None, None, None])
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            predicted = cascade.predicted_noise(scale, alpha * z + sigma * noise, gamma, cascade.condition(scale, z0))
+        prediction = self.predict(latents, units)
+        noise, predicted = prediction.noise, prediction.predicted_noise
+        # Error and norm of each subband.
         bands = len(cascade.transform.bands(scale))
         error, norm = (a.double().square().reshape(len(a), bands, -1).sum(2) for a in (noise - predicted, predicted))
-        # Control variate: ||eps||^2 - rank has mean zero. Its best weight is the squared share of the noise that stays
-        # unexplained; the share that a linear guess leaves is known without looking at the image.
+        squared_noise = noise.double().square().flatten(1).sum(1)
+        term = prediction.term(error.sum(1), squared_noise, cascade.transform.rank(scale))
+        return [UnitResult(row) for row in torch.cat((term[:, None], error, norm), dim=1).cpu().numpy()]
+
+    def latents(self, units: Sequence[Unit]) -> Latents:
+        """Images of units, their clean coefficients and a sample of their ``z_0``."""
+        images = torch.from_numpy(np.stack([unit.image for unit in units])).to(self.cascade.device)
+        coefficients = self.cascade.transform.forward(self.cascade.pixels(images))
+        return Latents(images, coefficients, self.cascade.sample_z0(coefficients, self._noise(units, at_zero=True)))
+
+    def predict(self, latents: Latents, units: Sequence[Unit]) -> Prediction:
+        """Noise and predicted noise of units of one bucket that has a network."""
+        cascade, device, scale = self.cascade, self.cascade.device, units[0].scale
+        z, noise = latents.coefficients[scale - 1], self._noise(units, at_zero=False)[scale - 1]
+        places = [(self._levels(unit.fidelity)[scale - 1], unit.node) for unit in units]
+        gamma = torch.tensor([levels.gamma[node] for levels, node in places], device=device)
+        weight = torch.tensor([levels.weights[node] for levels, node in places], device=device)
+        alpha, sigma = alpha_sigma(gamma[:, None, None, None])
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            condition = cascade.condition(scale, latents.z0)
+            predicted = cascade.predicted_noise(scale, alpha * z + sigma * noise, gamma, condition)
         predictor = cascade.predictors[scale - 1]
         share = (
-            predictor.linear_error(gamma).double() if isinstance(predictor, NoisePredictor) else torch.ones_like(times)
+            predictor.linear_error(gamma).double() if isinstance(predictor, NoisePredictor) else torch.ones_like(weight)
         )
-        excess = noise.double().square().flatten(1).sum(1) - cascade.transform.rank(scale)
-        term = 0.5 * weights * slope.double() * (error.sum(1) - share.square() * excess)
-        return torch.cat((term[:, None], error, norm), dim=1)
+        return Prediction(noise, predicted, weight, share)
+
+    def _levels(self, fidelity: Fidelity) -> list[NoiseLevels]:
+        """Noise levels and weights of every scale."""
+        key = (fidelity.method, fidelity.nodes)
+        if key not in self._known_levels:
+            schedule, scales = self.cascade.schedule, range(1, self.cascade.transform.scales + 1)
+            self._known_levels[key] = [noise_levels(schedule, scale, *key) for scale in scales]
+        return self._known_levels[key]
 
     def _noise(self, units: Sequence[Unit], *, at_zero: bool) -> tuple[Tensor, ...]:
         size = self.cascade.transform.noise_dimensions
@@ -185,6 +199,15 @@ class CascadeScorer:
         ]
         return self.cascade.transform.noise(torch.stack(rows).to(self.cascade.device))
 
+    def batches(self, units: Sequence[Unit]) -> Iterator[list[Unit]]:
+        """Units bucket by bucket, at most `batch_size` at a time."""
+        buckets: dict[tuple[str | int, ...], list[Unit]] = defaultdict(list)
+        for unit in units:
+            buckets[unit.bucket].append(unit)
+        for bucket in buckets.values():
+            for first in range(0, len(bucket), self.batch_size):
+                yield bucket[first : first + self.batch_size]
+
     def combine(self, units: Sequence[Unit], results: Sequence[UnitResult]) -> list[Score]:
         """One score for each image of a plan, in order."""
         grouped: dict[int, list[tuple[Unit, NDArray[np.float64]]]] = defaultdict(list)
@@ -197,20 +220,23 @@ class CascadeScorer:
         to_bits = 1 / (self.cascade.config.dimensions * log(2))
         names = ["reconstruction"]
         names += [f"{kind}_scale_{scale}" for kind in ("prior", "diffusion") for scale in range(1, scales + 1)]
-        nats = np.zeros((fidelity.replicates, len(names)))
+        without_network = np.zeros((fidelity.replicates, 1 + scales))
+        diffusion = np.zeros((fidelity.replicates, scales, fidelity.nodes))
         spectra: dict[tuple[int, int], NDArray[np.float64]] = {}
         for unit, values in parts:
             if unit.scale == 0:
-                nats[unit.replicate, : 1 + scales] = values
+                without_network[unit.replicate] = values
             else:
-                nats[unit.replicate, scales + unit.scale] += values[0]
+                diffusion[unit.replicate, unit.scale - 1, unit.node] = values[0]
                 place = (unit.scale, unit.node)
                 spectra[place] = spectra.get(place, 0.0) + values[1:] / fidelity.replicates
         features = np.log(np.concatenate([spectra[place] for place in sorted(spectra)]) + 1e-12)
-        totals = nats.sum(1)
+        totals = without_network.sum(1) + diffusion.sum((1, 2))
         stderr = None
         if fidelity.replicates > 1:
             stderr = float(totals.std(ddof=1) / sqrt(fidelity.replicates) * to_bits)
+        mean_diffusion = diffusion.mean(0)
+        terms = np.concatenate((without_network.mean(0), mean_diffusion.sum(1)))
         score, p_value, is_ood = self._detect(features, fidelity)
         return Score(
             score=score,
@@ -219,10 +245,22 @@ class CascadeScorer:
             bits_per_dim=float(totals.mean() * to_bits),
             nats=float(totals.mean()),
             stderr=stderr,
-            terms=dict(zip(names, (nats.mean(0) * to_bits).tolist(), strict=True)),
+            terms=dict(zip(names, (terms * to_bits).tolist(), strict=True)),
+            diffusion=mean_diffusion * to_bits,
+            embedded_bits_per_dim=self._embedded(float(totals.mean()), mean_diffusion, fidelity, to_bits),
             network_calls=sum(unit.scale > 0 for unit, _ in parts),
             features=features,
         )
+
+    def _embedded(
+        self, nats: float, diffusion: NDArray[np.float64], fidelity: Fidelity, to_bits: float
+    ) -> float | None:
+        """The total in bits/dim if the diffusion terms, ``[S, nodes]`` nats, came from the embedded rules."""
+        for row, levels in zip(diffusion, self._levels(fidelity), strict=True):
+            if levels.embedded is None:
+                return None
+            nats += float(((levels.embedded / levels.weights - 1) * row).sum())
+        return nats * to_bits
 
     def _detect(
         self, features: NDArray[np.float64], fidelity: Fidelity
@@ -253,16 +291,9 @@ class CascadeScorer:
         # In blocks of images, so that memory does not grow with their number.
         for start in range(0, len(images), self.batch_size):
             units = self.plan(images[start : start + self.batch_size], settings)
-            buckets: dict[tuple[str | int, ...], list[int]] = defaultdict(list)
-            for position, unit in enumerate(units):
-                buckets[unit.bucket].append(position)
-            results: list[UnitResult | None] = [None] * len(units)
-            for positions in buckets.values():
-                for first in range(0, len(positions), self.batch_size):
-                    batch = positions[first : first + self.batch_size]
-                    for position, result in zip(batch, self.run([units[p] for p in batch]), strict=True):
-                        results[position] = result
-            scores += self.combine(units, [result for result in results if result is not None])
+            batches = list(self.batches(units))
+            results = [result for batch in batches for result in self.run(batch)]
+            scores += self.combine([unit for batch in batches for unit in batch], results)
             if progress is not None:
                 progress(len(scores))
         return scores

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pcdm_core.likelihood import NoiseKind
+from pcdm_core.likelihood import Method, NoiseKind
 from pcdm_core.model import Frozen
 
 __all__ = ["Fidelity", "Score", "Scorer", "Unit", "UnitResult"]
@@ -20,14 +20,15 @@ class Fidelity(Frozen):
     """How carefully the likelihood is computed; part of a calibration's identity.
 
     Attributes:
-        method: ``bound``, the variational bound.
-        nodes: Noise levels of each scale, at Gauss-Legendre nodes of the learned schedule's time.
+        method: ``bound``, an estimate of the continuous-time variational bound; ``certified``, a sum over finite steps
+            that is itself a bound, in expectation, at any number of nodes.
+        nodes: Noise levels of each scale.
         seed: Of the noise.
         noise: Shared between images (sharper comparisons), or keyed by image content (unbiased means).
         replicates: Independent repetitions of all noise; from two on, the answer has a standard error.
     """
 
-    method: Literal["bound"] = "bound"
+    method: Method = "bound"
     nodes: int = Field(10, ge=1, le=1000)
     seed: int = Field(0, ge=0)
     noise: NoiseKind = "shared"
@@ -83,6 +84,9 @@ class Score:
         nats: The same bound, in nats for the whole image.
         stderr: Standard error of `bits_per_dim` over noise; None with one replicate.
         terms: Summands of `bits_per_dim`: reconstruction, prior and diffusion of each scale.
+        diffusion: The diffusion terms apart by scale and noise node, bits/dim, ``[S, nodes]``.
+        embedded_bits_per_dim: `bits_per_dim` from every second node only: how far it lies off tells how far the choice
+            of nodes can be trusted. None where there is no such rule (one node, or ``certified``).
         network_calls: Network evaluations that it took.
         features: Spectrum of the image, what the detector sees.
     """
@@ -94,6 +98,8 @@ class Score:
     nats: float
     stderr: float | None
     terms: dict[str, float]
+    diffusion: NDArray[np.float64]
+    embedded_bits_per_dim: float | None
     network_calls: int
     features: NDArray[np.float64]
 

@@ -1,0 +1,70 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pcdm_core.cli import app
+from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
+
+
+def model(folder: Path, transform: str = "haar") -> Path:
+    torch.manual_seed(1)
+    network = NetworkConfig(channels=8, blocks=1, attention=False)
+    cascade = Cascade(CascadeConfig(image_shape=(1, 8, 8), transform=transform, networks=(network, network)))
+    save_pretrained(cascade, folder)
+    return folder
+
+
+def evaluate(folder: Path, *options: object, transform: str = "haar") -> dict[str, Any]:
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    np.savez(folder / "pictures.npz", images=pictures)
+    arguments = ["evaluate", str(model(folder / "model", transform)), str(folder / "pictures.npz"), "--json"]
+    result = CliRunner().invoke(app, arguments + [str(option) for option in options])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)  # type: ignore[no-any-return]
+
+
+def test_terms_are_told_apart_in_bits_and_nats(tmp_path: Path) -> None:
+    answer = evaluate(tmp_path)
+    to_nats = 64 * np.log(2)
+    assert sum(answer["terms"].values()) == pytest.approx(answer["bits_per_dim"]["mean"])
+    assert sum(answer["terms_nats"].values()) == pytest.approx(answer["nats"]["mean"])
+    assert answer["nats"]["mean"] == pytest.approx(to_nats * answer["bits_per_dim"]["mean"])
+
+
+def test_diffusion_is_told_by_scale_and_noise_level(tmp_path: Path) -> None:
+    answer = evaluate(tmp_path, "--nodes", 5)
+    assert list(answer["diffusion"]) == ["scale_1", "scale_2"]
+    for scale, nodes in answer["diffusion"].items():
+        assert [node["gamma"] for node in nodes] == sorted(node["gamma"] for node in nodes)
+        assert sum(node["bits_per_dim"] for node in nodes) == pytest.approx(answer["terms"][f"diffusion_{scale}"])
+
+
+def test_errors_are_told_apart(tmp_path: Path) -> None:
+    errors = evaluate(tmp_path, "--replicates", 2)["errors"]
+    assert errors["images"] > 0
+    assert errors["noise"] > 0
+    assert errors["time"] > 0
+
+
+def test_one_replicate_tells_no_error_by_noise(tmp_path: Path) -> None:
+    assert evaluate(tmp_path)["errors"]["noise"] is None
+
+
+def test_a_certified_bound_is_labelled_and_has_no_error_by_time(tmp_path: Path) -> None:
+    answer = evaluate(tmp_path, "--method", "certified", "--nodes", 4)
+    assert answer["kind"] == "bound, certified in expectation"
+    assert answer["fidelity"]["method"] == "certified"
+    assert answer["errors"]["time"] is None
+
+
+def test_a_map_that_loses_volume_has_a_loose_bound(tmp_path: Path) -> None:
+    answer = evaluate(tmp_path, transform="downsample")
+    assert "loose" in answer["kind"]
+    assert "loose" not in evaluate(tmp_path)["kind"]
+    # Both scales are there: the coarse image, and all pixels again.
+    assert {"prior_scale_1", "diffusion_scale_1", "diffusion_scale_2", "reconstruction"} <= answer["terms"].keys()

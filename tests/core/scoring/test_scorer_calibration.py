@@ -1,0 +1,108 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_scorers import random_pictures, small_cascade, small_scorer
+
+from pcdm_core.detection import Calibration, CalibrationMismatchError
+from pcdm_core.model import save_pretrained
+from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity
+
+FIDELITY = Fidelity(nodes=2, seed=7)
+
+
+def calibrate(scorer: CascadeScorer, **changes: Any) -> Calibration:
+    features = np.stack([score.features for score in scorer.score(random_pictures(40), FIDELITY)])
+    identity = scorer.identity(FIDELITY, "spectrum").model_copy(update=changes)
+    return Calibration.fit(features[:20], features[20:], identity=identity, alpha=0.1)
+
+
+@pytest.fixture
+def calibration() -> Calibration:
+    return calibrate(small_scorer())
+
+
+def test_a_calibrated_scorer_gives_a_verdict(calibration: Calibration) -> None:
+    score = small_scorer(calibration=calibration).score(random_pictures(1, seed=2))[0]
+    assert score.score is not None
+    assert score.p_value is not None
+    assert 1 / 21 <= score.p_value <= 1
+    assert score.is_ood == (score.p_value <= 0.1)
+
+
+def test_a_flat_image_is_further_out_than_noise(calibration: Calibration) -> None:
+    images = np.concatenate((random_pictures(1, seed=2), np.zeros((1, 3, 8, 8), np.uint8)))
+    normal, odd = small_scorer(calibration=calibration).score(images)
+    assert odd.is_ood
+    assert (odd.score or 0.0) > (normal.score or 0.0)
+
+
+def test_the_calibration_sets_fidelity_and_alpha(calibration: Calibration) -> None:
+    scorer = small_scorer(calibration=calibration)
+    assert scorer.fidelity == FIDELITY
+    assert scorer.alpha == 0.1
+    assert small_scorer().alpha is None
+
+
+@pytest.mark.parametrize("change", [{"nodes": 3}, {"seed": 8}, {"noise": "keyed"}, {"replicates": 2}])
+def test_another_fidelity_gets_no_verdict(calibration: Calibration, change: dict[str, Any]) -> None:
+    settings = Fidelity.model_validate(FIDELITY.model_dump() | change)
+    score = small_scorer(calibration=calibration).score(random_pictures(1), settings)[0]
+    assert (score.score, score.p_value, score.is_ood) == (None, None, None)
+    assert np.isfinite(score.bits_per_dim)
+
+
+def test_another_model_is_refused_by_name(calibration: Calibration) -> None:
+    with pytest.raises(CalibrationMismatchError, match=r'model_digest: calibrated with "000.*, asked for "111'):
+        small_scorer(calibration=calibration, digest="1" * 64)
+
+
+def test_another_precision_is_refused_by_name(calibration: Calibration) -> None:
+    with pytest.raises(CalibrationMismatchError, match='precision: calibrated with "float32", asked for "bfloat16"'):
+        small_scorer(calibration=calibration, precision="bfloat16")
+
+
+def test_another_preprocessing_is_refused_by_name() -> None:
+    scorer = small_scorer()
+    changed = scorer.preprocessing.model_dump() | {"height": 16}
+    with pytest.raises(CalibrationMismatchError, match=r"preprocessing\.height: calibrated with 16, asked for 8"):
+        small_scorer(calibration=calibrate(scorer, preprocessing=changed))
+
+
+def test_a_fidelity_that_leaves_something_open_is_refused_by_name() -> None:
+    with pytest.raises(CalibrationMismatchError, match=r"fidelity\.seed: calibrated with nothing, asked for 0"):
+        small_scorer(calibration=calibrate(small_scorer(), fidelity={"method": "bound", "nodes": 2}))
+
+
+def test_a_file_of_another_fidelity_is_refused_by_name(calibration: Calibration, tmp_path: Path) -> None:
+    calibration.save(tmp_path / CALIBRATION_FILE)
+    expected = small_scorer().identity(Fidelity(nodes=5, seed=7), "spectrum")
+    with pytest.raises(CalibrationMismatchError, match=r"fidelity\.nodes: calibrated with 2, asked for 5"):
+        Calibration.load(tmp_path / CALIBRATION_FILE, expected=expected)
+
+
+def test_a_model_folder_brings_its_calibration(tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    save_pretrained(small_cascade(), folder)
+    bare = CascadeScorer.from_pretrained(folder)
+    calibrate(bare).save(folder / CALIBRATION_FILE)
+    image = random_pictures(1, seed=2)
+    loaded = CascadeScorer.from_pretrained(folder)
+    assert loaded.model_name == "tiny"
+    assert loaded.score(image)[0].p_value is not None
+    assert loaded.score(image)[0].bits_per_dim == bare.score(image, FIDELITY)[0].bits_per_dim
+
+
+def test_a_model_folder_can_be_read_without_its_calibration(tmp_path: Path) -> None:
+    save_pretrained(small_cascade(), tmp_path)
+    calibrate(CascadeScorer.from_pretrained(tmp_path)).save(tmp_path / CALIBRATION_FILE)
+    assert CascadeScorer.from_pretrained(tmp_path, calibrated=False).calibration is None
+
+
+def test_the_calibration_of_another_folder_is_refused(tmp_path: Path) -> None:
+    save_pretrained(small_cascade(), tmp_path / "one")
+    save_pretrained(small_cascade("laplacian"), tmp_path / "two")
+    calibrate(CascadeScorer.from_pretrained(tmp_path / "one")).save(tmp_path / "two" / CALIBRATION_FILE)
+    with pytest.raises(CalibrationMismatchError, match="model_digest"):
+        CascadeScorer.from_pretrained(tmp_path / "two")
