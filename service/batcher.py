@@ -26,7 +26,7 @@ class _Job:
     """The units of one request, and the results that have arrived."""
 
     def __init__(self, units: Sequence[Unit], done: asyncio.Future[None]) -> None:
-        self.units = units
+        self.units = list(units)
         self.results: dict[int, UnitResult] = {}
         self.done = done
 
@@ -114,12 +114,21 @@ class Batcher:
             raise RuntimeError(f"the scorer gave {len(results)} results for {len(units)} units")
         return results
 
+    def _place(self, job: _Job, index: int, result: UnitResult) -> None:
+        """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more."""
+        following = self._scorer.follow(job.units[index], result)
+        if following is None:
+            job.put(index, result)
+        elif job in self._jobs and not job.done.done():
+            job.units[index] = following
+            self._queue.add(job, [(following.bucket, index)])
+
     def _finish(self, batch: list[tuple[_Job, int]], running: asyncio.Future[list[UnitResult]]) -> None:
         self._busy = False
         error = running.exception()
         if error is None:
             for (job, index), result in zip(batch, running.result(), strict=True):
-                job.put(index, result)
+                self._place(job, index, result)
         else:
             for job in {job for job, _ in batch}:
                 failure = ModelFailedError("the model failed on a batch of this request")

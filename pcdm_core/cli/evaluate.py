@@ -20,6 +20,7 @@ __all__ = ["evaluate"]
 _KINDS: dict[Method, str] = {
     "bound": "estimate of the continuous-time bound",
     "certified": "bound, certified in expectation",
+    "flow": "dequantised density by the probability flow, an estimate",
 }
 _LOOSE = "loose, as the transform does not preserve volume: the coarse images are explained besides the image itself"
 
@@ -28,9 +29,12 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     data: Annotated[str, typer.Argument(help="Images: a folder, a parquet or npz file, a data set's name.")],
     limit: LimitOption = None,
-    method: Annotated[Method, typer.Option(help="How the integral over noise levels is taken.")] = "bound",
-    nodes: Annotated[int, typer.Option(min=1, help="Noise levels of each scale.")] = 16,
-    replicates: Annotated[int, typer.Option(min=1, help="Repetitions; from two on the error by noise is known.")] = 1,
+    method: Annotated[Method, typer.Option(help="Bound, estimated or certified, or the flow's density.")] = "bound",
+    nodes: Annotated[int, typer.Option(min=1, help="Noise levels of each scale; steps of the flow.")] = 16,
+    replicates: Annotated[
+        int,
+        typer.Option(min=1, help="Repetitions: two or more tell the error by noise. Draws to average, for the flow."),
+    ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     json: JsonOption = False,
 ) -> None:
@@ -57,7 +61,6 @@ def _summary(scorer: CascadeScorer, scores: list[Score], fidelity: Fidelity) -> 
     kind = _KINDS[fidelity.method]
     if not scorer.cascade.transform.volume_preserving:
         kind += f"; {_LOOSE}"
-    diffusion = np.mean([score.diffusion for score in scores], axis=0)
     stderr = float(bits.std(ddof=1) / sqrt(len(bits))) if len(bits) > 1 else None
     return {
         "kind": kind,
@@ -65,21 +68,28 @@ def _summary(scorer: CascadeScorer, scores: list[Score], fidelity: Fidelity) -> 
         "nats": {"mean": float(bits.mean() * to_nats), "stderr": None if stderr is None else stderr * to_nats},
         "terms": terms,
         "terms_nats": {name: value * to_nats for name, value in terms.items()},
-        "diffusion": {
-            f"scale_{scale}": [
-                {"gamma": float(gamma), "bits_per_dim": float(value)}
-                for gamma, value in zip(
-                    noise_levels(scorer.cascade.schedule, scale, fidelity.method, fidelity.nodes).gamma,
-                    row,
-                    strict=True,
-                )
-            ]
-            for scale, row in enumerate(diffusion, start=1)
-        },
+        "diffusion": _diffusion(scorer, scores, fidelity),
         "errors": _errors(scores, bits, stderr),
         "fidelity": fidelity.model_dump(),
         "precision": scorer.precision,
         "network_calls": scores[0].network_calls,
+    }
+
+
+def _diffusion(scorer: CascadeScorer, scores: list[Score], fidelity: Fidelity) -> dict[str, list[dict[str, float]]]:
+    """Mean diffusion term at each noise level of each scale; nothing for the flow, which has none."""
+    diffusion = [score.diffusion for score in scores if score.diffusion is not None]
+    if not diffusion:
+        return {}
+    schedule = scorer.cascade.schedule
+    return {
+        f"scale_{scale}": [
+            {"gamma": float(gamma), "bits_per_dim": float(value)}
+            for gamma, value in zip(
+                noise_levels(schedule, scale, fidelity.method, fidelity.nodes).gamma, row, strict=True
+            )
+        ]
+        for scale, row in enumerate(np.mean(diffusion, axis=0), start=1)
     }
 
 

@@ -9,11 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pcdm_core.likelihood.ode import State, integrate
+from pcdm_core.likelihood.ode import Field, State, integrate
 from pcdm_core.likelihood.velocity import predicted_noise_at, velocity, velocity_divergence
 from pcdm_core.model import Cascade
+from pcdm_core.transforms import Transform
 
-__all__ = ["Divergence", "FlowDensity", "flow_log_density"]
+__all__ = ["Divergence", "FlowDensity", "density_field", "flow_log_density", "noise_log_density", "require_density"]
 
 Divergence = Literal["exact", "hutchinson"]
 """``exact``: the trace of the Jacobian, one backward pass for each coefficient. ``hutchinson``: ``v^T J v`` with one
@@ -61,12 +62,7 @@ def flow_log_density(
             of the image; or if ``steps`` or ``probes`` do not fit.
     """
     transform = cascade.transform
-    if not transform.volume_preserving:
-        raise ValueError(
-            f"no exact density with the {transform.name} transform: it does not preserve volume, so its scales overlap "
-            "and their densities do not multiply to that of the image; evaluate its bound, which is valid but loose, "
-            "or train a cascade with haar or laplacian"
-        )
+    require_density(transform)
     if (divergence == "hutchinson") != (probes is not None):
         raise ValueError("probes belong to the hutchinson divergence: give both or neither")
     densities = [
@@ -76,10 +72,43 @@ def flow_log_density(
     return FlowDensity(torch.stack(densities, dim=1), 4 * steps * transform.scales)
 
 
+def require_density(transform: Transform) -> None:
+    """Refuse an exact density where there is none.
+
+    Raises:
+        ValueError: If the transform is not volume preserving; says why, and what can be had.
+    """
+    if not transform.volume_preserving:
+        raise ValueError(
+            f"no exact density with the {transform.name} transform: it does not preserve volume, so its scales overlap "
+            "and their densities do not multiply to that of the image; evaluate its bound, which is valid but loose, "
+            "or train a cascade with haar or laplacian"
+        )
+
+
 def _scale_log_density(
     cascade: Cascade, scale: int, z0: tuple[Tensor, ...], steps: int, probe: Tensor | None
 ) -> Tensor:
-    rank, condition = cascade.transform.rank(scale), cascade.condition(scale, z0)
+    z = z0[scale - 1]
+    growth = torch.zeros(len(z), dtype=torch.float64, device=z.device)
+    field = density_field(cascade, scale, cascade.condition(scale, z0), probe)
+    z1, growth = integrate(field, (z, growth), cascade.config.gamma_min, cascade.config.gamma_max, steps)
+    return noise_log_density(z1, cascade.transform.rank(scale)) + growth
+
+
+def density_field(cascade: Cascade, scale: int, condition: Tensor | None, probe: Tensor | None) -> Field:
+    """Derivative of a state ``(z, growth)``: the flow's velocity, and its divergence.
+
+    Integrated from gamma_0 to gamma_1, ``growth`` (``[B]`` float64) is what `noise_log_density` of ``z`` is short of
+    the log density of where ``z`` began.
+
+    Args:
+        cascade: The model.
+        scale: 1 (coarsest) to S.
+        condition: The coarse image below it; None at scale 1.
+        probe: Of the Hutchinson divergence, of the shape of ``z``; None for the exact one.
+    """
+    rank = cascade.transform.rank(scale)
 
     def field(state: State, gamma: float) -> State:
         z, _ = state
@@ -89,10 +118,12 @@ def _scale_log_density(
             trace = _trace(predicted, point) if probe is None else _probed_trace(predicted, point, probe)
         return velocity(z, predicted.detach(), gamma), velocity_divergence(trace, rank, gamma)
 
-    z = z0[scale - 1]
-    change = torch.zeros(len(z), dtype=torch.float64, device=z.device)
-    z1, change = integrate(field, (z, change), cascade.config.gamma_min, cascade.config.gamma_max, steps)
-    return -0.5 * (z1.double().square().flatten(1).sum(1) + rank * log(2 * pi)) + change
+    return field
+
+
+def noise_log_density(z: Tensor, rank: int) -> Tensor:
+    """``log N(z; 0, P)`` for a projection P of the given rank, ``[B]`` float64."""
+    return -0.5 * (z.double().square().flatten(1).sum(1) + rank * log(2 * pi))
 
 
 def _trace(output: Tensor, point: Tensor) -> Tensor:

@@ -14,10 +14,11 @@ from pcdm_core.model import NoiseSchedule
 
 __all__ = ["Method", "NoiseLevels", "embedded_weights", "gauss_legendre", "noise_levels"]
 
-Method = Literal["bound", "certified"]
+Method = Literal["bound", "certified", "flow"]
 """``bound``: an estimate of the continuous-time bound, by Gauss-Legendre nodes in the learned schedule's time.
 ``certified``: the sum over as many finite steps, itself a bound in expectation at any number of nodes, and the higher
-the fewer they are."""
+the fewer they are. ``flow``: no bound by diffusion, but the density of the latents by the probability flow, with as
+many Runge-Kutta steps; see `flow_log_density`."""
 
 
 @lru_cache(maxsize=64)
@@ -73,9 +74,10 @@ def noise_levels(schedule: NoiseSchedule, scale: int, method: Method, nodes: int
     Args:
         schedule: ``gamma_s(t)``.
         scale: 1 (coarsest) to S.
-        method: See `Method`.
+        method: ``bound`` or ``certified``.
         nodes: Their number.
     """
+    assert method != "flow", "the flow has a grid in gamma, and no weights"
     if method == "certified":
         # VDM, equation 13: z_{i-1} given z_i; the first step ends at z_0, which the decoder sees.
         gamma = schedule(scale, torch.arange(nodes + 1, dtype=torch.float64) / nodes)[0].cpu().numpy()

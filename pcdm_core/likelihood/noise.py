@@ -11,16 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["NoiseKind", "white_noise"]
+__all__ = ["Draw", "NoiseKind", "white_noise"]
 
 NoiseKind = Literal["shared", "keyed"]
 """``shared``: one bank for all images, so that comparisons between images get sharper (detection). ``keyed``: by image
 content, so that errors of different images are independent and means are unbiased (evaluation)."""
 
 
-def white_noise(
-    kind: NoiseKind, image: NDArray[Any], size: int, *, seed: int, replicate: int, draw: int | None
-) -> Tensor:
+Draw = int | Literal["z0", "probe"]
+"""What noise is for: a node of the quadrature, ``z_0``, or the probe of a divergence."""
+
+
+def white_noise(kind: NoiseKind, image: NDArray[Any], size: int, *, seed: int, replicate: int, draw: Draw) -> Tensor:
     """Standard normal numbers, a pure function of the arguments.
 
     Args:
@@ -29,7 +31,7 @@ def white_noise(
         size: How many.
         seed: Seed of the whole bank.
         replicate: Independent repetition.
-        draw: Node of the quadrature, or None for the noise of ``z_0``.
+        draw: What it is for.
 
     Returns:
         float32, ``[size]``; shared between calls, so not to be written to.
@@ -38,7 +40,7 @@ def white_noise(
     return _bank(size, _number(seed, replicate, draw)) if not key else _draw(size, _number(seed, replicate, draw, key))
 
 
-def _number(seed: int, replicate: int, draw: int | None, key: bytes = b"") -> int:
+def _number(seed: int, replicate: int, draw: Draw, key: bytes = b"") -> int:
     """A 63-bit seed that depends on everything given."""
     text = f"{seed}/{replicate}/{draw}/".encode()
     return int.from_bytes(hashlib.blake2b(text + key, digest_size=8).digest(), "big") >> 1

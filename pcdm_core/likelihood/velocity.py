@@ -35,7 +35,7 @@ def velocity(z: Tensor, predicted_noise: Tensor, gamma: float) -> Tensor:
         Of the shape of ``z``, in the range of ``P_s``.
     """
     variance = noise_variance(gamma)
-    return 0.5 * (variance**0.5 * predicted_noise - variance * z)
+    return torch.as_tensor(0.5 * (variance**0.5 * predicted_noise - variance * z))
 
 
 def velocity_divergence(trace: Tensor, rank: int, gamma: float) -> Tensor:
@@ -47,4 +47,4 @@ def velocity_divergence(trace: Tensor, rank: int, gamma: float) -> Tensor:
         gamma: Noise level of all of them.
     """
     variance = noise_variance(gamma)
-    return 0.5 * (variance**0.5 * trace - variance * rank)
+    return torch.as_tensor(0.5 * (variance**0.5 * trace - variance * rank))

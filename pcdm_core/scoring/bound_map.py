@@ -73,6 +73,8 @@ def bound_map(
             "cascade with haar, laplacian or identity"
         )
     settings = scorer.fidelity if settings is None else settings
+    if settings.method == "flow":
+        raise ValueError("the map is one of the bound: use the method bound or certified, not flow")
     _, height, width = transform.image_shape
     nats = np.zeros((len(images), 1 + transform.scales, height, width))
     dimensions = [dimensions_by_pixel(transform, scale) for scale in range(1, transform.scales + 1)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from math import log, prod, sqrt
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Literal, Self
 
@@ -15,8 +16,19 @@ from torch import Tensor
 
 from pcdm_core.data import Preprocessing
 from pcdm_core.detection import Calibration, CalibrationIdentity
-from pcdm_core.likelihood import Method, NoiseLevels, noise_levels, prior, reconstruction, white_noise
+from pcdm_core.likelihood import (
+    Draw,
+    Method,
+    NoiseLevels,
+    noise_levels,
+    prior,
+    reconstruction,
+    require_density,
+    white_noise,
+)
 from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma, load_pretrained
+from pcdm_core.scoring.bound_units import combine_bound
+from pcdm_core.scoring.flow_units import combine_flow, flow_bucket, latent_terms, next_step, run_flow_step
 from pcdm_core.scoring.prediction import Latents, Prediction
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
 
@@ -24,6 +36,9 @@ __all__ = ["CALIBRATION_FILE", "CascadeScorer", "Precision"]
 
 CALIBRATION_FILE = "calibration.json"
 Precision = Literal["float32", "bfloat16"]
+
+# Four calls of a network, each with its gradient, which takes about twice as long as the call.
+_FLOW_COST = 12.0
 
 
 class CascadeScorer:
@@ -123,11 +138,13 @@ class CascadeScorer:
                     cost = prod(transform.resolution(scale)) / prod(shape)
                     units += [
                         Unit(index, image, scale, node, replicate, settings, cost, (self.digest, scale))
-                        for node in range(settings.nodes)
+                        for node in range(1 if settings.method == "flow" else settings.nodes)
                     ]
+        if settings.method == "flow":
+            require_density(transform)
+            units = [replace(unit, bucket=flow_bucket(unit), cost=_FLOW_COST * unit.cost) for unit in units]
         return units
 
-    @torch.inference_mode()
     def run(self, units: Sequence[Unit]) -> list[UnitResult]:
         """Results of units of one bucket, in order; blocks.
 
@@ -136,14 +153,26 @@ class CascadeScorer:
         """
         if not units:
             return []
-        scale = units[0].scale
-        if any(unit.bucket != (self.digest, scale) for unit in units):
+        bucket = units[0].bucket
+        if bucket[0] != self.digest or any(unit.bucket != bucket for unit in units):
             raise ValueError("a batch takes units of one bucket of this model")
+        # The flow differentiates its network, which inference mode forbids.
+        with torch.inference_mode(units[0].fidelity.method != "flow"), torch.no_grad():
+            return self._run(units)
+
+    def _run(self, units: Sequence[Unit]) -> list[UnitResult]:
         cascade, latents = self.cascade, self.latents(units)
+        scale, flow = units[0].scale, units[0].fidelity.method == "flow"
         if scale == 0:
             decoded = reconstruction(cascade, latents.images, latents.z0)
-            terms = (decoded[:, None], prior(cascade, latents.coefficients))
-            return [UnitResult(row) for row in torch.cat(terms, dim=1).cpu().numpy()]
+            if flow:
+                terms = latent_terms(decoded, latents, cascade)
+            else:
+                terms = torch.cat((decoded[:, None], prior(cascade, latents.coefficients)), dim=1)
+            return [UnitResult(row) for row in terms.cpu().numpy()]
+        if flow:
+            probe = self.noise(units, ["probe"] * len(units))[scale - 1]
+            return run_flow_step(cascade, latents, probe, units)
         prediction = self.predict(latents, units)
         noise, predicted = prediction.noise, prediction.predicted_noise
         # Error and norm of each subband.
@@ -153,16 +182,22 @@ class CascadeScorer:
         term = prediction.term(error.sum(1), squared_noise, cascade.transform.rank(scale))
         return [UnitResult(row) for row in torch.cat((term[:, None], error, norm), dim=1).cpu().numpy()]
 
+    def follow(self, unit: Unit, result: UnitResult) -> Unit | None:
+        """The next solver step of the flow; None for all else."""
+        return next_step(unit, result)
+
     def latents(self, units: Sequence[Unit]) -> Latents:
         """Images of units, their clean coefficients and a sample of their ``z_0``."""
         images = torch.from_numpy(np.stack([unit.image for unit in units])).to(self.cascade.device)
         coefficients = self.cascade.transform.forward(self.cascade.pixels(images))
-        return Latents(images, coefficients, self.cascade.sample_z0(coefficients, self._noise(units, at_zero=True)))
+        return Latents(
+            images, coefficients, self.cascade.sample_z0(coefficients, self.noise(units, ["z0"] * len(units)))
+        )
 
     def predict(self, latents: Latents, units: Sequence[Unit]) -> Prediction:
         """Noise and predicted noise of units of one bucket that has a network."""
         cascade, device, scale = self.cascade, self.cascade.device, units[0].scale
-        z, noise = latents.coefficients[scale - 1], self._noise(units, at_zero=False)[scale - 1]
+        z, noise = latents.coefficients[scale - 1], self.noise(units, [unit.node for unit in units])[scale - 1]
         places = [(self._levels(unit.fidelity)[scale - 1], unit.node) for unit in units]
         gamma = torch.tensor([levels.gamma[node] for levels, node in places], device=device)
         weight = torch.tensor([levels.weights[node] for levels, node in places], device=device)
@@ -184,7 +219,8 @@ class CascadeScorer:
             self._known_levels[key] = [noise_levels(schedule, scale, *key) for scale in scales]
         return self._known_levels[key]
 
-    def _noise(self, units: Sequence[Unit], *, at_zero: bool) -> tuple[Tensor, ...]:
+    def noise(self, units: Sequence[Unit], draws: Sequence[Draw]) -> tuple[Tensor, ...]:
+        """``eps^(s)`` of every scale for each unit and use, ``[B, *shape(s)]``."""
         size = self.cascade.transform.noise_dimensions
         rows = [
             white_noise(
@@ -192,10 +228,11 @@ class CascadeScorer:
                 unit.image,
                 size,
                 seed=unit.fidelity.seed,
-                replicate=unit.replicate,
-                draw=None if at_zero else unit.node,
+                # The draws of an image share one probe: its error would look like likelihood in their average.
+                replicate=0 if draw == "probe" else unit.replicate,
+                draw=draw,
             )
-            for unit in units
+            for unit, draw in zip(units, draws, strict=True)
         ]
         return self.cascade.transform.noise(torch.stack(rows).to(self.cascade.device))
 
@@ -213,64 +250,22 @@ class CascadeScorer:
         grouped: dict[int, list[tuple[Unit, NDArray[np.float64]]]] = defaultdict(list)
         for unit, result in zip(units, results, strict=True):
             grouped[unit.index].append((unit, result.values))
-        return [self._combine(grouped[index]) for index in sorted(grouped)]
+        return [self._judge(self._combine(grouped[index]), grouped[index][0][0].fidelity) for index in sorted(grouped)]
 
     def _combine(self, parts: list[tuple[Unit, NDArray[np.float64]]]) -> Score:
-        fidelity, scales = parts[0][0].fidelity, self.cascade.transform.scales
-        to_bits = 1 / (self.cascade.config.dimensions * log(2))
-        names = ["reconstruction"]
-        names += [f"{kind}_scale_{scale}" for kind in ("prior", "diffusion") for scale in range(1, scales + 1)]
-        without_network = np.zeros((fidelity.replicates, 1 + scales))
-        diffusion = np.zeros((fidelity.replicates, scales, fidelity.nodes))
-        spectra: dict[tuple[int, int], NDArray[np.float64]] = {}
-        for unit, values in parts:
-            if unit.scale == 0:
-                without_network[unit.replicate] = values
-            else:
-                diffusion[unit.replicate, unit.scale - 1, unit.node] = values[0]
-                place = (unit.scale, unit.node)
-                spectra[place] = spectra.get(place, 0.0) + values[1:] / fidelity.replicates
-        features = np.log(np.concatenate([spectra[place] for place in sorted(spectra)]) + 1e-12)
-        totals = without_network.sum(1) + diffusion.sum((1, 2))
-        stderr = None
-        if fidelity.replicates > 1:
-            stderr = float(totals.std(ddof=1) / sqrt(fidelity.replicates) * to_bits)
-        mean_diffusion = diffusion.mean(0)
-        terms = np.concatenate((without_network.mean(0), mean_diffusion.sum(1)))
-        score, p_value, is_ood = self._detect(features, fidelity)
-        return Score(
-            score=score,
-            p_value=p_value,
-            is_ood=is_ood,
-            bits_per_dim=float(totals.mean() * to_bits),
-            nats=float(totals.mean()),
-            stderr=stderr,
-            terms=dict(zip(names, (terms * to_bits).tolist(), strict=True)),
-            diffusion=mean_diffusion * to_bits,
-            embedded_bits_per_dim=self._embedded(float(totals.mean()), mean_diffusion, fidelity, to_bits),
-            network_calls=sum(unit.scale > 0 for unit, _ in parts),
-            features=features,
-        )
+        fidelity = parts[0][0].fidelity
+        if fidelity.method == "flow":
+            return combine_flow(parts, self.cascade)
+        return combine_bound(parts, self.cascade, self._levels(fidelity))
 
-    def _embedded(
-        self, nats: float, diffusion: NDArray[np.float64], fidelity: Fidelity, to_bits: float
-    ) -> float | None:
-        """The total in bits/dim if the diffusion terms, ``[S, nodes]`` nats, came from the embedded rules."""
-        for row, levels in zip(diffusion, self._levels(fidelity), strict=True):
-            if levels.embedded is None:
-                return None
-            nats += float(((levels.embedded / levels.weights - 1) * row).sum())
-        return nats * to_bits
-
-    def _detect(
-        self, features: NDArray[np.float64], fidelity: Fidelity
-    ) -> tuple[float | None, float | None, bool | None]:
-        """Score, p-value and verdict; nothing at another fidelity than the calibrated one."""
+    def _judge(self, score: Score, fidelity: Fidelity) -> Score:
+        """Add score, p-value and verdict; nothing at another fidelity than the calibrated one."""
         if self.calibration is None or fidelity != self.fidelity:
-            return None, None, None
-        scores = self.calibration.scores(features[None])
+            return score
+        scores = self.calibration.scores(score.features[None])
         p_values = self.calibration.p_values(scores)
-        return float(scores[0]), float(p_values[0]), bool(self.calibration.is_ood(p_values)[0])
+        verdict = bool(self.calibration.is_ood(p_values)[0])
+        return replace(score, score=float(scores[0]), p_value=float(p_values[0]), is_ood=verdict)
 
     def score(
         self,
@@ -290,10 +285,20 @@ class CascadeScorer:
         scores: list[Score] = []
         # In blocks of images, so that memory does not grow with their number.
         for start in range(0, len(images), self.batch_size):
-            units = self.plan(images[start : start + self.batch_size], settings)
-            batches = list(self.batches(units))
-            results = [result for batch in batches for result in self.run(batch)]
-            scores += self.combine([unit for batch in batches for unit in batch], results)
+            waiting = self.plan(images[start : start + self.batch_size], settings)
+            units: list[Unit] = []
+            results: list[UnitResult] = []
+            while waiting:
+                ran = [pair for batch in self.batches(waiting) for pair in zip(batch, self.run(batch), strict=True)]
+                waiting = []
+                for unit, result in ran:
+                    following = self.follow(unit, result)
+                    if following is None:
+                        units.append(unit)
+                        results.append(result)
+                    else:
+                        waiting.append(following)
+            scores += self.combine(units, results)
             if progress is not None:
                 progress(len(scores))
         return scores

@@ -13,7 +13,7 @@ from pydantic import Field
 from pcdm_core.likelihood import Method, NoiseKind
 from pcdm_core.model import Frozen
 
-__all__ = ["Fidelity", "Score", "Scorer", "Unit", "UnitResult"]
+__all__ = ["Fidelity", "FlowState", "Score", "Scorer", "Unit", "UnitResult"]
 
 
 class Fidelity(Frozen):
@@ -21,11 +21,13 @@ class Fidelity(Frozen):
 
     Attributes:
         method: ``bound``, an estimate of the continuous-time variational bound; ``certified``, a sum over finite steps
-            that is itself a bound, in expectation, at any number of nodes.
-        nodes: Noise levels of each scale.
+            that is itself a bound, in expectation, at any number of nodes; ``flow``, dequantisation with the density of
+            the latents by the probability flow, its divergence by one probe an image.
+        nodes: Noise levels of each scale; for the flow, Runge-Kutta steps of four network calls.
         seed: Of the noise.
         noise: Shared between images (sharper comparisons), or keyed by image content (unbiased means).
-        replicates: Independent repetitions of all noise; from two on, the answer has a standard error.
+        replicates: Independent repetitions of all noise; from two on, the answer has a standard error. For the flow,
+            the K draws of its importance-weighted average; as they share a probe, that of several is an estimate.
     """
 
     method: Method = "bound"
@@ -36,18 +38,32 @@ class Fidelity(Frozen):
 
 
 @dataclass(frozen=True, eq=False)
+class FlowState:
+    """Where a solver step of the flow ended.
+
+    Attributes:
+        z: Latents of its scale, float32.
+        growth: Log density gathered on the way, nats.
+    """
+
+    z: NDArray[np.float32]
+    growth: float
+
+
+@dataclass(frozen=True, eq=False)
 class Unit:
-    """One (image, scale, noise node) network evaluation; to the service opaque but for `cost` and `bucket`.
+    """One network evaluation, or solver step, of one (image, scale); opaque to the service but for cost and bucket.
 
     Attributes:
         index: Position of its image in the plan.
         image: uint8, ``[C, H, W]``.
         scale: 1 to S; 0 stands for the terms that need no network.
-        node: Position of its noise level.
+        node: Position of its noise level; of the flow, its step.
         replicate: Which repetition.
         fidelity: The settings of its plan.
         cost: Relative cost of running it.
         bucket: Units of equal buckets may share a batch.
+        state: Of the flow, where the step before ended; None for the first.
     """
 
     index: int
@@ -58,6 +74,7 @@ class Unit:
     fidelity: Fidelity
     cost: float
     bucket: tuple[str | int, ...]
+    state: FlowState | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +84,12 @@ class UnitResult:
     Attributes:
         values: For a network evaluation: its term of the bound, then ``||eps - eps_hat||^2`` of each subband, then
             ``||eps_hat||^2`` of each. For the terms without network: reconstruction, then the prior of each scale.
+            For the flow, after the last step: the log density; without network: reconstruction, ``log q(z_0 | x)``.
+        state: Where a step of the flow ended that is not the last; `Scorer.follow` makes it a unit again.
     """
 
     values: NDArray[np.float64]
+    state: FlowState | None = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +103,13 @@ class Score:
         bits_per_dim: The bound on ``-log2 p(x)`` per dimension.
         nats: The same bound, in nats for the whole image.
         stderr: Standard error of `bits_per_dim` over noise; None with one replicate.
-        terms: Summands of `bits_per_dim`: reconstruction, prior and diffusion of each scale.
-        diffusion: The diffusion terms apart by scale and noise node, bits/dim, ``[S, nodes]``.
+        terms: Summands of `bits_per_dim`: reconstruction, prior and diffusion of each scale; for the flow,
+            reconstruction, dequantisation, flow of each scale and what several draws win.
+        diffusion: The diffusion terms apart by scale and noise node, bits/dim, ``[S, nodes]``; None for the flow.
         embedded_bits_per_dim: `bits_per_dim` from every second node only: how far it lies off tells how far the choice
-            of nodes can be trusted. None where there is no such rule (one node, or ``certified``).
+            of nodes can be trusted. None where there is no such rule (one node, ``certified``, ``flow``).
         network_calls: Network evaluations that it took.
-        features: Spectrum of the image, what the detector sees.
+        features: Spectrum of the image, what the detector sees; empty for the flow.
     """
 
     score: float | None
@@ -98,14 +119,18 @@ class Score:
     nats: float
     stderr: float | None
     terms: dict[str, float]
-    diffusion: NDArray[np.float64]
+    diffusion: NDArray[np.float64] | None
     embedded_bits_per_dim: float | None
     network_calls: int
     features: NDArray[np.float64]
 
 
 class Scorer(Protocol):
-    """Plans units, runs them in any grouping, combines their results; `score` composes the three."""
+    """Plans units, runs them in any grouping, combines their results; `score` composes all.
+
+    A result that `follow` answers with another unit is not the last word: the place of its unit in the plan is taken by
+    that one, until there is none.
+    """
 
     def plan(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Unit]:
         """Units of images ``[N, C, H, W]``."""
@@ -113,6 +138,10 @@ class Scorer(Protocol):
 
     def run(self, units: Sequence[Unit]) -> list[UnitResult]:
         """Results of units of one bucket, in order; blocks."""
+        ...
+
+    def follow(self, unit: Unit, result: UnitResult) -> Unit | None:
+        """The unit that has to run after ``unit`` gave ``result``, or None where that is the final result."""
         ...
 
     def combine(self, units: Sequence[Unit], results: Sequence[UnitResult]) -> list[Score]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import sys
 import threading
@@ -59,9 +60,29 @@ class SteeredScorer:
             raise FloatingPointError("broken on purpose")
         return [UnitResult(np.array([float(unit.image.flat[0])])) for unit in units]
 
+    def follow(self, unit: Unit, result: UnitResult) -> Unit | None:  # noqa: ARG002 - steered by the image alone
+        """A unit goes on for as many steps as the image's third pixel says."""
+        steps = int(unit.image.flat[2]) if unit.image.size > 2 else 0
+        return dataclasses.replace(unit, node=unit.node + 1) if unit.node < steps else None
+
     def combine(self, units: Sequence[Unit], results: Sequence[UnitResult]) -> list[Score]:
         values = [float(result.values[0]) for _, result in zip(units, results, strict=True)]
-        return [Score(None, None, None, value, value, None, {}, 1, np.zeros(1)) for value in values]
+        return [
+            Score(
+                score=None,
+                p_value=None,
+                is_ood=None,
+                bits_per_dim=value,
+                nats=value,
+                stderr=None,
+                terms={},
+                diffusion=None,
+                embedded_bits_per_dim=None,
+                network_calls=1,
+                features=np.zeros(1),
+            )
+            for value in values
+        ]
 
     def score(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Score]:
         units = self.plan(images, settings)

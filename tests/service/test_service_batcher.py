@@ -146,3 +146,15 @@ async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
         await batcher.stop()
     shared = [score for part in parts for score in part]
     assert bits(shared) == pytest.approx(bits(scorer.score(images, ONE_CALL)), abs=1e-4)
+
+
+async def test_a_unit_that_goes_on_runs_until_its_last_step() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    batcher = Batcher(scorer, max_batch=4)
+    images = np.zeros((2, 1, 1, 3), dtype=np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 2] = (7, 8), (3, 0)
+    results = await batcher.run(scorer.plan(images, ONE_CALL))
+    await batcher.stop()
+    assert [float(result.values[0]) for result in results] == [7.0, 8.0]
+    assert scorer.batches == [[7, 8], [7], [7], [7]]

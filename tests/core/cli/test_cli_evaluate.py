@@ -62,6 +62,13 @@ def test_a_certified_bound_is_labelled_and_has_no_error_by_time(tmp_path: Path) 
     assert answer["errors"]["time"] is None
 
 
+def test_the_flow_has_terms_of_its_own(tmp_path: Path) -> None:
+    answer = evaluate(tmp_path, "--method", "flow", "--nodes", 12, "--limit", 2)
+    assert answer["terms"].keys() == {"reconstruction", "dequantisation", "flow_scale_1", "flow_scale_2"}
+    assert answer["diffusion"] == {}
+    assert answer["network_calls"] == 4 * 12 * 2
+
+
 def test_a_map_that_loses_volume_has_a_loose_bound(tmp_path: Path) -> None:
     answer = evaluate(tmp_path, transform="downsample")
     assert "loose" in answer["kind"]

@@ -19,13 +19,13 @@ TOLERANCE = 1e-3
 def latents(count: int) -> Tensor:
     """Draws of ``z_0`` as an image, ``[count, DIMENSIONS]``."""
     white = torch.randn(count, DIMENSIONS, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    return white @ torch.linalg.cholesky(latent_covariance()).T
+    return torch.as_tensor(white @ torch.linalg.cholesky(latent_covariance()).T)
 
 
 def analytic_log_density(z: Tensor) -> Tensor:
     covariance = latent_covariance()
     distance = (z @ torch.linalg.inv(covariance) * z).sum(1)
-    return -0.5 * (distance + torch.logdet(covariance) + DIMENSIONS * log(2 * pi))
+    return torch.as_tensor(-0.5 * (distance + torch.logdet(covariance) + DIMENSIONS * log(2 * pi)))
 
 
 def split(cascade: Cascade, z: Tensor) -> tuple[Tensor, ...]:

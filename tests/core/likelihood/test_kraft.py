@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from math import log, pi
+
 import pytest
 import torch
-from oracles import KraftSum, all_images, enumerate_bounds, install_enumerated, kraft_sum, lattice_gamma, small_config
+from oracles import (
+    KraftSum,
+    all_images,
+    clean_coefficients,
+    enumerate_bounds,
+    install_enumerated,
+    kraft_sum,
+    lattice_gamma,
+    small_config,
+)
 from torch import Tensor
 
+from pcdm_core.likelihood import flow_log_density, reconstruction
 from pcdm_core.model import Cascade
 from pcdm_core.scoring import CascadeScorer, Fidelity
 from pcdm_core.transforms import HaarTransform
@@ -100,3 +112,33 @@ def test_trained_cascade_gives_a_probability() -> None:
     trained = kraft_sum(enumerate_bounds(cascade, IMAGES, draws=8, nodes=NODES))
     assert trained.is_probability
     assert trained.value > untrained.value
+
+
+def flow_weights(cascade: Cascade, *, draws: int, steps: int) -> Tensor:
+    """``p(x | z_0) p(z_0) / q(z_0 | x)`` of every image and draw, by the flow with the exact divergence."""
+    repeated = IMAGES.repeat(draws, 1, 1, 1)
+    coefficients = clean_coefficients(cascade, repeated)
+    white = torch.randn(len(repeated), 4, generator=torch.Generator().manual_seed(2))
+    noise = cascade.transform.noise(white)
+    z0 = cascade.sample_z0(coefficients, noise)
+    variance = float(torch.sigmoid(torch.tensor(cascade.config.gamma_min, dtype=torch.float64)))
+    square = sum(eps.double().square().flatten(1).sum(1) for eps in noise)
+    log_q = -0.5 * (square + 4 * log(2 * pi * variance))
+    log_p = flow_log_density(cascade, z0, steps=steps).log_density.sum(1)
+    return (log_p - reconstruction(cascade, repeated, z0) - log_q).exp().view(draws, len(IMAGES))
+
+
+@pytest.mark.parametrize("transform", ["haar", "laplacian", "identity"])
+def test_weights_of_the_flow_sum_to_one(transform: str) -> None:
+    cascade = tiny_cascade(transform)
+    install_enumerated(cascade, IMAGES)
+    sums = flow_weights(cascade, draws=24, steps=48).sum(1)
+    assert float(sums.std()) / 24**0.5 < 0.0025
+    assert float(sums.mean()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_density_that_is_too_high_does_not_sum_to_one() -> None:
+    cascade = tiny_cascade("haar")
+    cascade.transform = BlockMeans((1, 2, 2), 2)
+    install_enumerated(cascade, IMAGES)
+    assert float(flow_weights(cascade, draws=8, steps=48).sum(1).mean()) > 2

@@ -46,7 +46,7 @@ def test_the_png_has_the_size_of_the_figure(height: int, width: int, tmp_path: P
     with Image.open(tmp_path / "map.png") as image:
         image.load()
         assert image.format == "PNG"
-        assert image.size == tuple(int(inches * 100) for inches in figure.get_size_inches())
+        assert image.size == pytest.approx(100 * figure.get_size_inches(), abs=1.0)
     assert [file.name for file in tmp_path.iterdir()] == ["map.png"]
 
 

@@ -18,6 +18,7 @@ def mean_bits(scores: list[Score]) -> float:
 def test_nodes_sum_to_the_terms(transform: str, scales: int, method: str) -> None:
     fidelity = Fidelity.model_validate({"method": method, "nodes": 4, "replicates": 2})
     score = small_scorer(transform, scales).score(random_pictures(1), fidelity)[0]
+    assert score.diffusion is not None
     assert score.diffusion.shape == (scales, 4)
     for scale in range(1, scales + 1):
         assert score.diffusion[scale - 1].sum() == pytest.approx(score.terms[f"diffusion_scale_{scale}"], abs=1e-9)
@@ -49,7 +50,7 @@ def test_the_embedded_rule_tells_how_far_few_nodes_are_off() -> None:
 
     def told_and_true(nodes: int) -> tuple[float, float]:
         scores = scorer.score(images, Fidelity(nodes=nodes, noise="keyed"))
-        told = float(np.mean([score.embedded_bits_per_dim for score in scores]))  # type: ignore[arg-type]
+        told = float(np.mean([score.embedded_bits_per_dim for score in scores]))
         return abs(told - mean_bits(scores)), abs(mean_bits(scores) - reference)
 
     reference = mean_bits(scorer.score(images, Fidelity(nodes=64, noise="keyed")))

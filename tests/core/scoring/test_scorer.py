@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tiny_scorers import Images, random_pictures, small_scorer
 
+from pcdm_core.likelihood import Draw
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
 
 Noise = Literal["shared", "keyed"]
@@ -104,7 +105,7 @@ def test_another_seed_gives_another_score(noise: Noise) -> None:
 
 def noise_of(scorer: CascadeScorer, images: Images, noise: Noise) -> list[Any]:
     units = [unit for unit in scorer.plan(images, Fidelity(nodes=1, noise=noise)) if unit.scale == 1]
-    return [row.numpy() for row in scorer._noise(units, at_zero=False)[0]]
+    return [row.numpy() for row in scorer.noise(units, [unit.node for unit in units])[0]]
 
 
 def test_shared_noise_is_the_same_for_all_images() -> None:
@@ -131,7 +132,8 @@ def test_noise_differs_between_nodes_replicates_and_the_sampled_coarse_image() -
     scorer = small_scorer()
     plan = scorer.plan(random_pictures(1), Fidelity(nodes=2, replicates=2))
     units = [unit for unit in plan if unit.scale == 1]
-    rows = [scorer._noise(units, at_zero=at_zero)[0].flatten(1).numpy() for at_zero in (False, True)]
+    uses: list[list[Draw]] = [[unit.node for unit in units], ["z0"] * len(units)]
+    rows = [scorer.noise(units, use)[0].flatten(1).numpy() for use in uses]
     distinct = {row.tobytes() for kind in rows for row in kind}
     assert len(distinct) == 4 + 2  # nodes x replicates, and one z_0 for each replicate
 
