@@ -37,9 +37,11 @@ def lattice_residual(pixels: Tensor, sigma: Tensor, levels: int) -> Tensor:
     mean = torch.zeros_like(offset)
     scale = -0.5 / relative.square()
     for k in range(-_REACH, _REACH + 1):
-        inside = ((nearest + k >= 0) & (nearest + k <= levels - 1)).to(offset.dtype)
-        # The nearest level has the largest weight; taking it out keeps the exponentials in range.
-        weight = inside * torch.exp(scale * ((offset - k).square() - offset.square()))
+        outside = (nearest + k < 0) | (nearest + k > levels - 1)
+        # The nearest level has the largest weight; taking it out keeps the exponentials in range. Levels that are not
+        # there are left out before the exponential: far outside the lattice, theirs would overflow.
+        exponent = scale * ((offset - k).square() - offset.square())
+        weight = exponent.masked_fill(outside, float("-inf")).exp()
         weight_sum = weight_sum + weight
         mean = mean + k * weight
     residual = step * (offset - mean / weight_sum)

@@ -27,6 +27,15 @@ def _low_pass(size: int) -> Tensor:
     return matrix
 
 
+def _product(left: Tensor, image: Tensor, right: Tensor) -> Tensor:
+    """``left image right`` in the image's own precision.
+
+    Autocast would take matrix products, and them alone, in bfloat16, whose last digit is a whole step between levels.
+    """
+    with torch.autocast(image.device.type, enabled=False):
+        return left @ image @ right
+
+
 class LaplacianTransform(Transform):
     """Laplacian pyramid ``c = H f``, ``d = f - H^T c`` with a low-pass ``H`` whose rows are orthonormal.
 
@@ -39,11 +48,11 @@ class LaplacianTransform(Transform):
 
     def _reduce(self, image: Tensor) -> Tensor:
         rows, columns = (_low_pass(size).to(image) for size in image.shape[-2:])
-        return rows @ image @ columns.mT
+        return _product(rows, image, columns.mT)
 
     def _expand(self, coarse: Tensor) -> Tensor:
         rows, columns = (_low_pass(2 * size).to(coarse) for size in coarse.shape[-2:])
-        return rows.mT @ coarse @ columns
+        return _product(rows.mT, coarse, columns)
 
     def analyze(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse image ``[B, C, H/2, W/2]`` and what it does not explain ``[B, C, H, W]``."""

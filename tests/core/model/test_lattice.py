@@ -69,7 +69,11 @@ def test_what_is_left_out_at_strong_noise_is_negligible() -> None:
     assert float(brute_force(inside, 0.75 * step, 256).abs().max()) < 2e-4 * step
 
 
-@pytest.mark.xfail(strict=True, reason="the weights of levels beyond the edge overflow: 0 * inf")
-def test_finite_far_outside_the_lattice() -> None:
-    residual = lattice_residual(torch.tensor([1.5]), torch.tensor(0.17 * 2 / 256), 256)
-    assert residual.isfinite().all()
+@pytest.mark.parametrize("pixel", [-1.5, 1.5, 40.0])
+def test_far_outside_the_lattice_its_edge_is_expected(pixel: float) -> None:
+    pixels = torch.tensor([pixel], requires_grad=True)
+    residual = lattice_residual(pixels, torch.tensor(0.17 * 2 / 256), 256)
+    edge = 255 / 256 if pixel > 0 else -255 / 256
+    assert float(residual.detach()) == pytest.approx(pixel - edge, rel=1e-5)
+    (slope,) = torch.autograd.grad(residual.sum(), pixels)
+    assert float(slope) == pytest.approx(1.0)
