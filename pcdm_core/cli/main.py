@@ -6,6 +6,8 @@ import typer
 
 from pcdm_core.cli.calibrate import calibrate
 from pcdm_core.cli.evaluate import evaluate
+from pcdm_core.cli.map import map_bound
+from pcdm_core.cli.sample import sample
 from pcdm_core.cli.score import score
 from pcdm_core.cli.serve import serve
 from pcdm_core.cli.train import train
@@ -18,5 +20,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _command in (train, evaluate, calibrate, score, serve):
+for _command in (train, evaluate, calibrate, score, sample, serve):
     app.command()(_command)
+app.command("map")(map_bound)
