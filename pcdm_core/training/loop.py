@@ -13,22 +13,32 @@ from numpy.typing import NDArray
 
 from pcdm_core.model import Cascade, save_pretrained
 from pcdm_core.training.config import TrainConfig
-from pcdm_core.training.state import Ema, TrainState, learning_rate_factor, load_state, make_optimizer, save_state
+from pcdm_core.training.start import new_state
+from pcdm_core.training.state import load_state, save_state
+from pcdm_core.training.step import Stepper, load_extra, make_accelerator
 
-__all__ = ["Progress", "train"]
+__all__ = ["CHECKPOINT", "Progress", "train"]
 
-_CHECKPOINT = "checkpoint.safetensors"
-_VARIANCE_IMAGES = 5000
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a step reports: its number (from 1), its bits/dim in all and per scale, and images per second so far."""
+    """What a step reports.
+
+    Attributes:
+        step: Its number, from 1.
+        bits_per_dim: Its bound, without the terms that have no parameters.
+        scales: The part of it that each scale has.
+        images_per_second: Speed since this process took up the run.
+        cpu_seconds: Processor time that the run has taken so far, over all its parts.
+    """
 
     step: int
     bits_per_dim: float
     scales: tuple[float, ...]
     images_per_second: float
+    cpu_seconds: float
 
 
 def train(
@@ -36,18 +46,21 @@ def train(
     images: NDArray[Any],
     folder: Path,
     *,
+    initial: Cascade | None = None,
     on_step: Callable[[Progress], None] | None = None,
     stop_after: int | None = None,
 ) -> Cascade:
     """Train a cascade, or go on training it where an interrupted run in the same folder stopped.
 
+    Processes that accelerate's launcher or torchrun started train together; only the main one writes and reports.
+
     Args:
         config: The run.
-        images: uint8, ``[N, *config.cascade.image_shape]``.
-        folder: Gets ``checkpoint.safetensors`` (resumable), ``tensorboard/`` and, at every checkpoint, ``model/``
-            with the
-            averaged weights as `pcdm_core.model.load_pretrained` reads them.
-        on_step: Called after every step.
+        images: uint8, ``[N, *config.cascade.image_shape]``, the same on every process.
+        folder: Gets ``checkpoint.safetensors`` (resumable), ``tensorboard/`` and, at every checkpoint, ``model/`` with
+            the averaged weights as `pcdm_core.model.load_pretrained` reads them.
+        initial: A new run begins with the weights of this cascade; a run that goes on has its own.
+        on_step: Called after every step, on the main process.
         stop_after: Stop at this step, checkpointed, as an interruption would; the run can be taken up again.
 
     Returns:
@@ -55,99 +68,60 @@ def train(
 
     Raises:
         ModuleNotFoundError: Without the ``train`` extra; says what to install.
-        ValueError: If the images do not fit the configuration, or the checkpoint belongs to another one.
+        ValueError: If the images, ``initial`` or the number of processes do not fit the configuration, or the
+            checkpoint belongs to another one.
+        FloatingPointError: If the loss or its gradient is not finite; the last checkpoint is unharmed.
     """
-    accelerator = _accelerator(config)
+    accelerator = make_accelerator()
+    process, processes = accelerator.process_index, accelerator.num_processes
     if tuple(images.shape[1:]) != config.cascade.image_shape or len(images) == 0:
         raise ValueError(f"expected uint8 images [N, {config.cascade.image_shape}], got {tuple(images.shape)}")
-    from torch.utils.tensorboard import SummaryWriter
-
+    if config.batch_size % processes:
+        raise ValueError(f"{processes} processes cannot share a batch of {config.batch_size} images equally")
     data = torch.from_numpy(images)
-    state = _start(config, data, folder, accelerator.device)
-    model, optimizer = accelerator.prepare(_Loss(state.cascade), state.optimizer)
-    share = accelerator.num_processes
+    state = new_state(config, data, accelerator.device, initial)
+    if (folder / CHECKPOINT).exists():
+        load_state(state, config, folder / CHECKPOINT)
+    stepper = Stepper(state, config, accelerator)
     folder.mkdir(parents=True, exist_ok=True)
-    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=state.step) if accelerator.is_main_process else None
+    # What an interrupted run logged after its last checkpoint is hidden: it is about to be logged again.
+    writer = (
+        load_extra().SummaryWriter(str(folder / "tensorboard"), purge_step=state.step + 1)
+        if accelerator.is_main_process
+        else None
+    )
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     started, first, cpu = time.monotonic(), state.step, time.process_time() - state.cpu_seconds
-    state.cascade.train()
     while state.step < last:
-        optimizer.param_groups[0]["lr"] = config.optimizer.learning_rate * learning_rate_factor(
-            state.step, config.steps, config.optimizer
-        )
-        batch = _batch(data, config, state.generator)[accelerator.process_index :: share].to(accelerator.device)
-        with accelerator.autocast():
-            bound, schedule, scales = model(batch, state.generator)
-        optimizer.zero_grad()
-        accelerator.backward(bound + schedule)
-        accelerator.clip_grad_norm_(state.cascade.predictors.parameters(), config.optimizer.clip_norm)
-        optimizer.step()
-        state.ema.update(state.cascade, state.step)
-        state.step += 1
+        values = tuple(stepper.step(_batch(data, config, state.generator, process, processes)).tolist())
         state.cpu_seconds = time.process_time() - cpu
-        values = tuple(accelerator.reduce(scales, "mean").tolist())
         speed = (state.step - first) * config.batch_size / (time.monotonic() - started)
-        if not all(value == value and abs(value) != float("inf") for value in values):
-            raise FloatingPointError(
-                f"the loss is not finite at step {state.step}: lower the learning rate; "
-                f"the last checkpoint in {folder} is unharmed"
-            )
-        if writer is not None:
-            if state.step % config.log_every == 0:
-                writer.add_scalar("bits_per_dim/total", sum(values), state.step)
-                for scale, value in enumerate(values, start=1):
-                    writer.add_scalar(f"bits_per_dim/scale_{scale}", value, state.step)
-                writer.add_scalar("images_per_second", speed, state.step)
-            if state.step % config.checkpoint_every == 0 or state.step == last:
-                save_state(state, config, folder / _CHECKPOINT)
-                save_pretrained(state.ema.average, folder / "model")
+        if writer is None:  # only the main process writes and reports
+            continue
+        if state.step % config.log_every == 0:
+            writer.add_scalar("bits_per_dim/total", sum(values), state.step)
+            for scale, value in enumerate(values, start=1):
+                writer.add_scalar(f"bits_per_dim/scale_{scale}", value, state.step)
+            writer.add_scalar("images_per_second", speed, state.step)
+        if state.step % config.checkpoint_every == 0 or state.step == last:
+            save_state(state, config, folder / CHECKPOINT)
+            save_pretrained(state.ema.average, folder / "model")
         if on_step is not None:
-            on_step(Progress(state.step, sum(values), values, speed))
+            on_step(Progress(state.step, sum(values), values, speed, state.cpu_seconds))
     if writer is not None:
         writer.close()
+    # No process returns, and reads the folder, before the main one has written it.
+    accelerator.wait_for_everyone()
     return state.ema.average
 
 
-class _Loss(torch.nn.Module):
-    """The training loss as a forward pass, which is what a distributed wrapper can synchronise."""
-
-    def __init__(self, cascade: Cascade) -> None:
-        super().__init__()
-        self.cascade = cascade
-
-    def forward(self, images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-        loss = self.cascade.training_loss(images, generator)
-        return loss.bound, loss.schedule, loss.scales
-
-
-def _accelerator(config: TrainConfig) -> Any:
-    try:
-        from accelerate import Accelerator
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('training needs accelerate and tensorboard: pip install "pcdm[train]"') from error
-    return Accelerator(mixed_precision="bf16" if config.precision == "bfloat16" else "no")
-
-
-def _start(config: TrainConfig, data: torch.Tensor, folder: Path, device: torch.device) -> TrainState:
-    torch.manual_seed(config.seed)
-    cascade = Cascade(config.cascade)
-    cascade.fit_variance(data[:_VARIANCE_IMAGES])
-    cascade.to(device)
-    state = TrainState(
-        cascade=cascade,
-        ema=Ema(cascade, config.ema_decay),
-        optimizer=make_optimizer(cascade, config.optimizer),
-        generator=torch.Generator().manual_seed(config.seed),
-    )
-    if (folder / _CHECKPOINT).exists():
-        load_state(state, config, folder / _CHECKPOINT)
-    return state
-
-
-def _batch(data: torch.Tensor, config: TrainConfig, generator: torch.Generator) -> torch.Tensor:
-    """A random batch, the same on every process."""
-    batch = data[torch.randint(len(data), (config.batch_size,), generator=generator)]
+def _batch(
+    data: torch.Tensor, config: TrainConfig, generator: torch.Generator, process: int, processes: int
+) -> torch.Tensor:
+    """One process' share of a random batch, which all processes draw alike."""
+    share = slice(process, None, processes)
+    batch = data[torch.randint(len(data), (config.batch_size,), generator=generator)[share]]
     if not config.flip:
         return batch
-    mirrored = torch.rand(len(batch), generator=generator) < 0.5
+    mirrored = (torch.rand(config.batch_size, generator=generator) < 0.5)[share]
     return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)

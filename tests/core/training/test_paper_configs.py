@@ -1,0 +1,93 @@
+"""The configurations of the paper's sizes, built as large as they are."""
+
+import gc
+
+import pytest
+import torch
+
+from pcdm_core.model import Cascade
+from pcdm_core.training import Stepper, TrainConfig, load_config, make_accelerator, new_state, shipped_configs
+
+pytest.importorskip("accelerate")
+pytest.importorskip("tensorboard")
+
+PAPER = [name for name in shipped_configs() if name.startswith("paper-")]
+
+# Channels and blocks of the base and of each scale of details, batch, side of the image.
+RELEASED = {
+    "paper-cifar10": ((128, 32), (64, 16), 32, 32),
+    "paper-imagenet32": ((256, 32), (128, 16), 128, 32),
+    "paper-imagenet64": ((256, 64), (128, 32), 128, 64),
+    "paper-imagenet128": ((256, 64), (128, 32), 128, 128),
+}
+
+
+def test_all_the_sizes_of_the_paper_are_shipped() -> None:
+    assert set(PAPER) == set(RELEASED)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_sizes_are_those_of_the_paper(name: str) -> None:
+    config = load_config(name)
+    base, detail, batch, side = RELEASED[name]
+    networks = config.cascade.networks
+    assert [(network.channels, network.blocks) for network in networks] == [base] + [detail] * (len(networks) - 1)
+    assert len(networks) == (4 if side == 128 else 2)
+    assert config.batch_size == batch
+    assert config.cascade.image_shape == (3, side, side)
+    assert config.cascade.transform == "haar"
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_networks_are_built_as_those_of_the_paper(name: str) -> None:
+    for scale, network in enumerate(load_config(name).cascade.networks, start=1):
+        assert network.multipliers == (1,)
+        assert network.attention
+        assert network.dropout == 0.1
+        assert network.fourier == (6, 7)
+        assert network.patch == (1 if scale == 1 else 2)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_recipe_is_that_of_the_paper(name: str) -> None:
+    config = load_config(name)
+    optimizer = config.optimizer
+    assert (optimizer.learning_rate, optimizer.betas, optimizer.weight_decay) == (2e-4, (0.9, 0.99), 0.01)
+    assert (optimizer.warmup_steps, optimizer.decay_steps) == (100, 0)
+    assert (config.ema_decay, config.steps, config.flip) == (0.9999, 10_000_000, False)
+    assert (config.cascade.gamma_min, config.cascade.gamma_max) == (-13.3, 5.0)
+
+
+@torch.no_grad()
+def leave_zero(cascade: Cascade) -> None:
+    """Move the weights that start as zero, behind which no other weight would have a gradient in the first step."""
+    for parameter in cascade.predictors.parameters():
+        if not parameter.any():
+            parameter.normal_(std=1e-2)
+
+
+def beginnings(cascade: Cascade) -> dict[str, torch.Tensor]:
+    """Some entries of each parameter: whole copies would be as large as the model."""
+    return {name: value.detach().flatten()[:64].clone() for name, value in cascade.named_parameters()}
+
+
+def step(config: TrainConfig) -> tuple[torch.Tensor, list[str]]:
+    """One step on one image; the bits/dim of each scale, and the parameters or averages that did not move."""
+    images = torch.randint(256, (1, *config.cascade.image_shape), dtype=torch.uint8)
+    state = new_state(config, images)
+    leave_zero(state.cascade)
+    stepper = Stepper(state, config, make_accelerator())
+    weights, averages = beginnings(state.cascade), beginnings(state.ema.average)
+    bits = stepper.step(images)
+    pairs = [(weights, beginnings(state.cascade)), (averages, beginnings(state.ema.average))]
+    return bits, [name for before, after in pairs for name in before if torch.equal(before[name], after[name])]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_takes_a_step_at_full_size(name: str) -> None:
+    config = load_config(name)
+    gc.collect()  # the model before may still hang together in cycles
+    bits, unmoved = step(config)
+    assert bits.shape == (config.cascade.scales,)
+    assert bits.isfinite().all()
+    assert unmoved == []
