@@ -1,0 +1,129 @@
+"""Cascades of one, two and three scales at equal processor time: which one compresses, and which one detects, better?
+
+    python benchmarks/scales.py train runs/scales          # about ten minutes of two cores for each
+    python benchmarks/scales.py measure runs/scales docs/scales.json
+
+Every cascade has the same network at the same resolution: that of two scales lacks the 8x8 network, that of one scale
+the 16x16 network too. All follow the recipe of the shipped configuration: warm-up, constant learning rate, and a decay
+over the last two fifths of the budget. Needs PCDM_DATA_DIR.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcdm_core.data import Preprocessing, load_array, open_images
+from pcdm_core.detection import SpectrumDetector, ood_metrics
+from pcdm_core.scoring import CascadeScorer, Fidelity
+from pcdm_core.training import Progress, TrainConfig, load_config, train
+
+CPU_SECONDS = 20 * 60.0
+SCALES = (3, 2, 1)
+DECAY = 0.4
+PROBE_STEPS = 60
+EVALUATED, DETECTED, FITTED = 1000, 1000, 2500
+ID, OOD = "cifar10:test", ("svhn:test", "cifar100:test")
+
+Images = NDArray[np.uint8]
+
+
+def images(name: str, limit: int | None = None) -> Images:
+    return load_array(
+        open_images(name, limit=limit), Preprocessing.model_validate({"channels": 3, "height": 32, "width": 32})
+    )
+
+
+def config_of(scales: int, steps: int) -> TrainConfig:
+    settings = load_config("cifar10-haar").model_dump()
+    settings["cascade"] |= {
+        "networks": settings["cascade"]["networks"][-scales:],
+        "transform": "identity" if scales == 1 else "haar",
+    }
+    settings["optimizer"]["decay_steps"] = round(DECAY * steps)
+    return TrainConfig.model_validate(settings | {"steps": steps})
+
+
+def run(scales: int, data: Images, folder: Path) -> None:
+    seconds = [0.0]
+
+    def note(progress: Progress) -> None:
+        seconds.append(progress.cpu_seconds)
+        if progress.step % 50 == 0:
+            print(
+                f"S={scales} step {progress.step} {progress.bits_per_dim:.3f} {progress.cpu_seconds:.0f} s", flush=True
+            )
+
+    probe = folder.with_name(f"{folder.name}-probe")
+    train(config_of(scales, PROBE_STEPS), data, probe, on_step=note)
+    shutil.rmtree(probe)
+    pace = (seconds[PROBE_STEPS] - seconds[PROBE_STEPS // 2]) / (PROBE_STEPS - PROBE_STEPS // 2)
+    steps = round(CPU_SECONDS / pace)
+    config = config_of(scales, steps)
+    started = time.monotonic()
+    stable = steps - config.optimizer.decay_steps
+    train(config, data, folder, on_step=note, stop_after=stable)
+    shutil.copytree(folder, folder.with_name(f"{folder.name}-stable"))
+    train(config, data, folder, on_step=note)
+    summary = {
+        "scales": scales,
+        "steps": steps,
+        "images": steps * config.batch_size,
+        "cpu_seconds": seconds[-1],
+        "wall_seconds": time.monotonic() - started,
+    }
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    scorer = CascadeScorer.from_pretrained(folder / "model", calibrated=False)
+    keyed = Fidelity(nodes=10, noise="keyed")
+    bits = np.array([score.bits_per_dim for score in scorer.score(images(ID, EVALUATED), keyed)])
+    shared = Fidelity(nodes=6)
+    seen, cpu = 0, 0.0
+
+    def features(name: str, limit: int) -> NDArray[np.float64]:
+        nonlocal seen, cpu
+        found, started = images(name, limit), time.process_time()
+        scores = scorer.score(found, shared)
+        seen, cpu = seen + len(scores), cpu + time.process_time() - started
+        return np.stack([score.features for score in scores])
+
+    detector = SpectrumDetector().fit(features("cifar10:train[-5000:]", FITTED))
+    normal = -detector.score_samples(features(ID, DETECTED))
+    auroc = {
+        name: ood_metrics(normal, -detector.score_samples(features(name, DETECTED))).to_dict()["auroc"] for name in OOD
+    }
+    return json.loads((folder / "summary.json").read_text()) | {
+        "parameters": sum(p.numel() for p in scorer.cascade.parameters()),
+        "bits_per_dim": {"mean": bits.mean(), "stderr": bits.std(ddof=1) / len(bits) ** 0.5, "images": len(bits)},
+        "auroc": auroc,
+        "auroc_images": DETECTED,
+        "network_calls": shared.nodes * scorer.cascade.transform.scales,
+        "scored_images_per_core_second": seen / cpu,
+    }
+
+
+def main() -> None:
+    command, folder = sys.argv[1], Path(sys.argv[2])
+    if command == "train":
+        data = images("cifar10:train[:-5000]")
+        for scales in SCALES:
+            run(scales, data, folder / f"s{scales}")
+    elif command == "measure":
+        rows = [measure(folder / f"s{scales}") for scales in sorted(SCALES)]
+        print(json.dumps(rows, indent=2))
+        Path(sys.argv[3]).write_text(json.dumps(rows, indent=2) + "\n")
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
