@@ -21,7 +21,7 @@ UNFINISHED  := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve setup test lint types format clean new-venv
+.PHONY: help serve setup test lint types format examples clean new-venv
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ types: $(ALL_STAMP)  ## check types
 format: $(ALL_STAMP)  ## mend what lint can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+examples: $(ALL_STAMP)  ## make the interface's and the README's answers anew, after a change of the shipped model
+	$(BIN)/python -m service.examples
 
 clean:  ## remove .venv and all caches; keeps runs and weights
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

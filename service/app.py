@@ -71,9 +71,11 @@ class _Model:
     async def _load_in_thread(self) -> None:
         try:
             scorer = await asyncio.to_thread(self._load, self._settings.model)
-        except Exception:
+        except Exception as error:
             self._detail = "the model could not be loaded; the log says why"
-            _log.exception("cannot load the model in %s", self._settings.model)
+            # An unfit folder is explained by its message alone; anything else is a fault of ours, to be traced.
+            unfit = isinstance(error, (ValueError, OSError))
+            _log.error("cannot load the model in %s: %s", self._settings.model, error, exc_info=not unfit)
         else:
             self._loaded = scorer, Batcher(scorer, max_batch=self._settings.max_batch)
             _log.info("serving %s (%s)", scorer.model_name, scorer.digest)
@@ -133,6 +135,7 @@ def create_app(
         "/score",
         summary="Score one or many images",
         responses=problem_responses(
+            status_400="The body is not multipart form data.",
             status_413="The request, or an image, is too large, or there are too many images.",
             status_415="An image is of a format that is not accepted.",
             status_422="An image is broken or refused, or the request does not fit the interface.",

@@ -1,43 +1,18 @@
-"""What the service answers, as types and as the examples that the interface's own page shows."""
+"""What the service answers, as types."""
 
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pcdm_core.scoring import Fidelity
+from service.examples import problem_example, score_example
 
 __all__ = ["Health", "ImageScore", "Problem", "ScoreAnswer", "problem_responses"]
 
 # A value that is not a number has no form in JSON; answering `null` for it would hide a fault.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-_RESULT: Final[dict[str, Any]] = {
-    "source": "truck.png",
-    "score": 21.7,
-    "p_value": 0.412,
-    "is_ood": False,
-    "bits_per_dim": 3.86,
-    "terms": {
-        "reconstruction": 0.01,
-        "prior_scale_1": 0.001,
-        "prior_scale_2": 0.001,
-        "diffusion_scale_1": 1.46,
-        "diffusion_scale_2": 2.388,
-    },
-    "network_calls": 20,
-    "original_size": [640, 480],
-    "scored_size": [32, 32],
-    "resized": True,
-}
-_PROBLEM: Final[dict[str, Any]] = {
-    "type": "urn:problem-type:pcdm:image-refused",
-    "title": "An image is refused",
-    "status": 422,
-    "detail": "truck.png: the PNG file is truncated",
-    "request_id": "8f14e45fceea4e7a9d3b0c1a2f6d7e58",
-    "source": "truck.png",
-    "reason": "truncated",
-}
+_SCORE: Final = score_example()
 
 
 class _Answer(BaseModel):
@@ -53,7 +28,7 @@ class Health(_Answer):
 class ImageScore(_Answer):
     """The score of one image."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_RESULT]})
+    model_config = ConfigDict(json_schema_extra={"examples": _SCORE["results"]})
 
     source: str = Field(description="Name of the uploaded file.")
     score: Finite | None = Field(description="Higher is more out of distribution; null for a model not calibrated.")
@@ -70,20 +45,7 @@ class ImageScore(_Answer):
 class ScoreAnswer(_Answer):
     """Scores of all images of a request, in the order of the upload."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "cifar10-haar",
-                    "digest": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
-                    "fidelity": {"method": "bound", "nodes": 10, "seed": 0, "noise": "shared", "replicates": 1},
-                    "alpha": 0.05,
-                    "results": [_RESULT],
-                    "request_id": "8f14e45fceea4e7a9d3b0c1a2f6d7e58",
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_SCORE]})
 
     model: str = Field(description="Name of the model.")
     digest: str = Field(description="Digest of the model: equal digests give equal scores.")
@@ -95,8 +57,6 @@ class ScoreAnswer(_Answer):
 
 class Problem(_Answer):
     """An error, as RFC 9457 describes it."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_PROBLEM]})
 
     type: str = Field(description="The kind of problem; `about:blank` where the status says it all.")
     title: str
@@ -110,8 +70,13 @@ class Problem(_Answer):
 
 def problem_responses(**descriptions: str) -> dict[int | str, dict[str, Any]]:
     """Describe the errors of a route to OpenAPI, by keywords such as `status_422="An image is refused"`."""
-    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
     return {
-        int(status.removeprefix("status_")): {"description": description, "content": content}
-        for status, description in descriptions.items()
+        status: {"description": description, "content": {"application/problem+json": _problem_content(status)}}
+        for status, description in ((int(word.removeprefix("status_")), text) for word, text in descriptions.items())
     }
+
+
+def _problem_content(status: int) -> dict[str, Any]:
+    # At each status and not with the type: an example of one status would be shown at all.
+    example = problem_example(status)
+    return {"schema": Problem.model_json_schema()} | ({} if example is None else {"example": example})

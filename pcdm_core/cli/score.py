@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,10 +18,9 @@ from pcdm_core.cli.console import (
     errors,
     print_json,
     progress,
-    scores_of,
     stdout,
 )
-from pcdm_core.data import open_images
+from pcdm_core.data import ImageSource, open_images
 from pcdm_core.scoring import CascadeScorer
 
 __all__ = ["score"]
@@ -37,30 +38,12 @@ def score(
         scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no calibration.json: make one with pcdm calibrate {model} --fit DATA")
+        # All are opened first: a mistyped path is told before the others have taken their time.
+        sources = [open_images(path, limit=limit) for path in paths]
         results: list[dict[str, Any]] = []
-        for path in paths:
-            source = open_images(path, limit=limit)
-            names, prepared = [], []
-            with progress(f"reading {path}", len(source)) as update:
-                for item in source:
-                    names.append(item.source)
-                    prepared.append(scorer.preprocessing.prepare(item.image, name=item.source, strict=strict))
-                    update(len(prepared))
-            scores = scores_of(scorer, np.stack([image.pixels for image in prepared]), name=path)
-            results += [
-                {
-                    "source": name,
-                    "score": one.score,
-                    "p_value": one.p_value,
-                    "is_ood": one.is_ood,
-                    "bits_per_dim": one.bits_per_dim,
-                    "terms": one.terms,
-                    "network_calls": one.network_calls,
-                    "original_size": list(image.original_size),
-                    "resized": image.resized,
-                }
-                for name, image, one in zip(names, prepared, scores, strict=True)
-            ]
+        for path, source in zip(paths, sources, strict=True):
+            with progress(f"scoring {path}", len(source)) as update:
+                results += _score_source(scorer, source, strict=strict, update=update)
         if json:
             print_json({"model": scorer.model_name, "digest": scorer.digest, "alpha": scorer.alpha, "results": results})
             return
@@ -73,3 +56,32 @@ def score(
             numbers = (f"{row['score']:.3f}", f"{row['p_value']:.4f}", f"{row['bits_per_dim']:.3f}")
             table.add_row(row["source"], *numbers, verdict + (" (resized)" if row["resized"] else ""))
         stdout.print(table)
+
+
+def _score_source(
+    scorer: CascadeScorer, source: ImageSource, *, strict: bool, update: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """Read and score one batch at a time, so that memory does not grow with the number of photographs."""
+    items, done = iter(source), 0
+    while True:
+        names, prepared = [], []
+        for item in islice(items, scorer.batch_size):
+            names.append(item.source)
+            prepared.append(scorer.preprocessing.prepare(item.image, name=item.source, strict=strict))
+        if not names:
+            return
+        scores = scorer.score(np.stack([image.pixels for image in prepared]))
+        for name, image, one in zip(names, prepared, scores, strict=True):
+            yield {
+                "source": name,
+                "score": one.score,
+                "p_value": one.p_value,
+                "is_ood": one.is_ood,
+                "bits_per_dim": one.bits_per_dim,
+                "terms": one.terms,
+                "network_calls": one.network_calls,
+                "original_size": list(image.original_size),
+                "resized": image.resized,
+            }
+        done += len(names)
+        update(done)

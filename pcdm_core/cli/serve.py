@@ -2,24 +2,79 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import importlib
-from typing import Annotated
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 import uvicorn
+import uvicorn.config
 
 from pcdm_core.cli.console import DEFAULT_MODEL, ModelOption, errors
+from pcdm_core.scoring import CascadeScorer
 
 __all__ = ["serve"]
+
+_log: Final = logging.getLogger(__name__)
 
 
 def serve(
     model: ModelOption = DEFAULT_MODEL,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    host: Annotated[str, typer.Option(envvar="PCDM_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, envvar="PCDM_PORT", help="Port to listen on; 0 takes a free one.")
+    ] = 8000,
 ) -> None:
-    """Answer POST /score over HTTP."""
+    """Answer POST /score over HTTP; end with status 2 if the port is in use or the model cannot be loaded."""
     with errors():
+        listener = _listen(host, port)
+        failures: list[Exception] = []
+
+        def load(folder: Path) -> CascadeScorer:
+            try:
+                return CascadeScorer.from_pretrained(folder)
+            except Exception as error:
+                # A server that can never be ready is of no use: better ended, and seen to be.
+                failures.append(error)
+                server.should_exit = True
+                raise
+
         # By name: the core knows nothing of HTTP, and must load where the service is not installed.
         service = importlib.import_module("service")
-        uvicorn.run(service.create_app(service.Settings(model=model)), host=host, port=port)
+        settings = service.Settings(model=model, host=host, port=port)
+        application = service.create_app(settings, load=load)
+        server = uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_config=_log_config()))
+        # The server itself keeps silent about a socket that it was handed.
+        _log.info("listening on %s, loading the model in %s", _url(listener), model)
+        with listener, contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped
+            server.run(sockets=[listener])
+        if failures:
+            raise failures[0]  # the last line on the screen, below what the server had to say
+
+
+def _log_config() -> dict[str, Any]:
+    """The server's own logging, with the service's lines in the same form."""
+    config: dict[str, Any] = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+    config["loggers"] |= {name: {"handlers": ["default"], "level": "INFO"} for name in ("pcdm_core", "service")}
+    return config
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the address before anything slow is done, for an error that says what to do."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        # The system's own words: those of create_server repeat the address.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise OSError(f"cannot listen on {host}:{port} ({reason}): choose another --port or --host") from error

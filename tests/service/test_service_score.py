@@ -1,5 +1,6 @@
 """What a request gets: scores of honest images, and a problem that names what is wrong with any other."""
 
+import io
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from service_doubles import check_problem, score, serving, upload
 from service import Settings
 from service.schemas import Problem
 
-from hostile_images import encode, photo, png_bomb  # isort: skip  # found through service_doubles
+from hostile_images import encode, gif_bomb, photo, png_bomb, webp_bomb  # isort: skip  # found through service_doubles
 
 NATIVE = encode(photo(8, 8))
 
@@ -62,18 +63,29 @@ HOSTILE = [
     ("nothing.png", b"", 422, "empty"),
     ("text.png", b"hello, world\n", 422, "not-an-image"),
     ("truncated.png", encode(photo())[:-400], 422, "truncated"),
+    ("truncated.jpg", encode(photo(), "JPEG")[:-400], 422, "truncated"),
     ("vector.avif", b"\x00\x00\x00\x1cftypavif" + bytes(40), 415, "unsupported-format"),
     ("bomb.png", png_bomb(30_000, 30_000), 422, "too-many-pixels"),
+    ("bomb.gif", gif_bomb(30_000, 30_000), 422, "too-many-pixels"),
+    ("bomb.webp", webp_bomb(16_000, 16_000), 422, "too-many-pixels"),
     ("film.gif", encode(photo(), "GIF", save_all=True, append_images=[photo(8, 8).resize((36, 24))]), 422, "animated"),
     ("large.png", encode(photo(150, 150)), 413, "too-many-bytes"),
 ]
+# Each with the plain RGB image that it has to be scored as.
+PHOTO = photo(8, 8)
+STRIPES = np.arange(64, dtype=np.uint8).reshape(8, 8)
+TRANSPARENT = Image.merge("RGBA", (*PHOTO.split(), Image.new("L", (8, 8), 0)))
+INKS = encode(PHOTO.convert("CMYK"), "JPEG")
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # to be turned clockwise by a quarter
 ODD_BUT_FINE = {
-    "one-pixel.png": encode(Image.new("RGB", (1, 1))),
-    "deep.png": encode(Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)),
-    "grey.png": encode(photo().convert("L")),
-    "alpha.png": encode(photo().convert("RGBA")),
-    "palette.png": encode(photo().quantize(16)),
-    "cmyk.jpg": encode(photo().convert("CMYK"), "JPEG"),
+    "one-pixel.png": (encode(Image.new("RGB", (1, 1), (9, 99, 199))), Image.new("RGB", (8, 8), (9, 99, 199))),
+    "deep.png": (encode(Image.fromarray(STRIPES * np.uint16(257))), Image.fromarray(STRIPES).convert("RGB")),
+    "grey.png": (encode(Image.fromarray(STRIPES)), Image.fromarray(STRIPES).convert("RGB")),
+    "alpha.png": (encode(TRANSPARENT), Image.new("RGB", (8, 8), "white")),
+    "palette.png": (encode(PHOTO.quantize(16)), PHOTO.quantize(16).convert("RGB")),
+    "cmyk.jpg": (INKS, Image.open(io.BytesIO(INKS)).convert("RGB")),
+    "turned.png": (encode(PHOTO.transpose(Image.Transpose.ROTATE_90), exif=TURNED), PHOTO),
 }
 
 
@@ -88,18 +100,33 @@ async def test_a_hostile_file_is_named_with_its_reason(name: str, data: bytes, s
         assert (await score(client, ("good.png", NATIVE))).status_code == 200
 
 
-async def test_odd_but_honest_images_are_scored() -> None:
+@pytest.mark.parametrize("name", ODD_BUT_FINE)
+async def test_an_odd_but_honest_image_is_scored_as_its_plain_form(name: str) -> None:
+    data, plain = ODD_BUT_FINE[name]
     async with serving() as client:
-        answer = await score(client, *ODD_BUT_FINE.items())
+        answer = await score(client, (name, data), ("plain.png", encode(plain)))
+        assert (await score(client, ("good.png", NATIVE))).status_code == 200
     assert answer.status_code == 200, answer.text
-    assert [one["source"] for one in answer.json()["results"]] == list(ODD_BUT_FINE)
+    odd, same = answer.json()["results"]
+    size = [1, 1] if name == "one-pixel.png" else [8, 8]
+    assert (odd["source"], odd["original_size"], odd["resized"]) == (name, size, size != [8, 8])
+    assert odd["bits_per_dim"] == pytest.approx(same["bits_per_dim"], abs=1e-4)
+
+
+async def test_a_photograph_of_12_megapixels_is_scored_or_refused_under_strict() -> None:
+    # Of few details, as it would take its time to be written otherwise.
+    large = encode(photo(30, 40).resize((4000, 3000), Image.Resampling.BILINEAR), "JPEG")
+    async with serving() as client:
+        [one] = (await score(client, ("camera.jpg", large))).json()["results"]
+        problem = check_problem(await score(client, ("camera.jpg", large), strict="true"), 422)
+    assert (one["original_size"], one["scored_size"], one["resized"]) == ([4000, 3000], [8, 8], True)
+    assert (problem["source"], problem["reason"]) == ("camera.jpg", "wrong-size")
+    assert problem["detail"].startswith("camera.jpg: the image is 4000 x 3000 RGB, the model takes 8 x 8 RGB")
 
 
 async def test_exif_orientation_is_undone_before_the_size_is_told() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
     async with serving() as client:
-        [one] = (await score(client, ("turned.jpg", encode(photo(24, 36), "JPEG", exif=exif)))).json()["results"]
+        [one] = (await score(client, ("turned.jpg", encode(photo(24, 36), "JPEG", exif=TURNED)))).json()["results"]
     assert one["original_size"] == [24, 36]
 
 

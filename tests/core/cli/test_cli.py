@@ -1,13 +1,20 @@
 """The commands, on a tiny cascade that is trained, calibrated and asked within the test."""
 
+import io
 import json
+import logging
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 from typer.testing import CliRunner
 
 from pcdm_core.cli import app
+from pcdm_core.scoring import CascadeScorer, Score
 
 _CONFIG = """
 data = "unused"
@@ -62,6 +69,17 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Take back what a server sets up for its process: handlers that write to the output caught in this test."""
+    loggers = [logging.getLogger(name) for name in ("pcdm_core", "service", "uvicorn", "uvicorn.access")]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
+    yield
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+
+
 def test_evaluate_prints_the_terms_of_the_bound(workshop: Path) -> None:
     code, output, error = invoke("evaluate", workshop / "run/model", workshop / "smooth.npz", "--limit", 20, "--json")
     assert code == 0, error
@@ -85,6 +103,98 @@ def test_score_prints_a_table_by_default(workshop: Path) -> None:
     code, output, _ = invoke("score", workshop / "noise.npz", "--model", workshop / "run/model", "--limit", 1)
     assert code == 0
     assert "out of" in output
+
+
+def test_score_reads_a_folder_in_batches_of_the_model(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.load(workshop / "noise.npz")["images"][:5]
+    for index, pixels in enumerate(images):
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    _, whole, _ = invoke("score", tmp_path, "--model", workshop / "run/model", "--json")
+    opened: list[int] = []
+    plain = CascadeScorer.score
+
+    def score_batch(scorer: CascadeScorer, batch: NDArray[np.uint8]) -> list[Score]:
+        opened.append(len(batch))
+        return plain(scorer, batch)
+
+    load = CascadeScorer.from_pretrained
+
+    def load_small(folder: Path) -> CascadeScorer:
+        scorer = load(folder)
+        scorer.batch_size = 2
+        return scorer
+
+    monkeypatch.setattr(CascadeScorer, "score", score_batch)
+    monkeypatch.setattr(CascadeScorer, "from_pretrained", load_small)
+    code, output, error = invoke("score", tmp_path, "--model", workshop / "run/model", "--json")
+    assert code == 0, error
+    assert opened == [2, 2, 1]
+    results, expected = json.loads(output)["results"], json.loads(whole)["results"]
+    assert [Path(result["source"]).name for result in results] == [f"{index}.png" for index in range(5)]
+    for result, one in zip(results, expected, strict=True):
+        assert result["bits_per_dim"] == pytest.approx(one["bits_per_dim"], abs=1e-4)
+
+
+def test_score_takes_a_table_as_it_takes_an_array(workshop: Path, tmp_path: Path) -> None:
+    parquet, pa = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    cells = []
+    for pixels in np.load(workshop / "noise.npz")["images"][:3]:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        cells.append(buffer.getvalue())
+    parquet.write_table(pa.table({"image": cells}), tmp_path / "noise.parquet")
+    answers = []
+    for path in (tmp_path / "noise.parquet", workshop / "noise.npz"):
+        code, output, error = invoke("score", path, "--model", workshop / "run/model", "--limit", 3, "--json")
+        assert code == 0, error
+        answers.append(json.loads(output)["results"])
+    assert [one["source"] for one in answers[0]] == [f"{tmp_path / 'noise.parquet'}#{row}" for row in range(3)]
+    assert [one["score"] for one in answers[0]] == pytest.approx([one["score"] for one in answers[1]], abs=1e-4)
+
+
+def test_score_names_the_broken_image_of_a_folder(workshop: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.load(workshop / "noise.npz")["images"][0]).save(tmp_path / "a-good.png")
+    (tmp_path / "b-broken.png").write_bytes((tmp_path / "a-good.png").read_bytes()[:100])
+    code, output, error = invoke("score", tmp_path, "--model", workshop / "run/model", "--json")
+    assert (code, output) == (2, "")
+    assert "b-broken.png: the PNG file is truncated" in error
+
+
+def test_score_tells_a_missing_path_before_it_scores_the_others(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CascadeScorer, "score", lambda *_: pytest.fail("scored"))
+    missing = tmp_path / "missing.png"
+    code, _, error = invoke("score", workshop / "noise.npz", missing, "--model", workshop / "run/model")
+    assert code == 2
+    assert "missing.png: no such file" in error
+
+
+def test_serve_tells_a_port_in_use() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        code, _, error = invoke("serve", "--port", port)
+    assert code == 2
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use): choose another --port" in error
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_serve_ends_where_there_is_no_model(tmp_path: Path) -> None:
+    code, _, error = invoke("serve", "--model", tmp_path / "nothing", "--port", 0)
+    assert code == 2
+    assert "error: " in error
+    assert "config.json is missing" in error
+
+
+@pytest.mark.usefixtures("own_logging")
+def test_serve_ends_where_the_model_is_broken(workshop: Path, tmp_path: Path) -> None:
+    for file in (workshop / "run/model").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[:-100])
+    code, _, error = invoke("serve", "--model", tmp_path, "--port", 0)
+    assert code == 2
+    assert str(tmp_path) in error
 
 
 def test_calibrate_measures_sets_against_each_other(workshop: Path) -> None:
