@@ -19,6 +19,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pcdm_core.cli import app
+from pcdm_core.data import DATA_DIR_VARIABLE
+from service import Settings
 from service.examples import score_example
 from service.schemas import ScoreAnswer
 
@@ -110,6 +112,11 @@ def test_the_server_says_where_it_listens_and_what_it_serves(server: Served) -> 
     log = server.log.read_text()
     assert f"listening on http://{server.address}, loading the model in weights/cifar10-haar\n" in log
     assert f"serving cifar10-haar ({score_example()['digest']})\n" in log
+
+
+def test_every_setting_of_the_server_is_listed() -> None:
+    listed = set(re.findall(r"PCDM_[A-Z_]+", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert listed == {f"PCDM_{name.upper()}" for name in Settings.model_fields} | {DATA_DIR_VARIABLE}
 
 
 @pytest.mark.parametrize("words", of(PCDM))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 import uvicorn
 import uvicorn.config
+from pydantic import ValidationError
 
 from pcdm_core.cli.console import DEFAULT_MODEL, ModelOption, errors
 from pcdm_core.scoring import CascadeScorer
@@ -31,30 +32,42 @@ def serve(
     ] = 8000,
 ) -> None:
     """Answer POST /score over HTTP; end with status 2 if the port is in use or the model cannot be loaded."""
-    with errors():
-        listener = _listen(host, port)
-        failures: list[Exception] = []
+    with errors(), _listen(host, port) as listener:
+        _run(listener, model)
 
-        def load(folder: Path) -> CascadeScorer:
-            try:
-                return CascadeScorer.from_pretrained(folder)
-            except Exception as error:
-                # A server that can never be ready is of no use: better ended, and seen to be.
-                failures.append(error)
-                server.should_exit = True
-                raise
 
-        # By name: the core knows nothing of HTTP, and must load where the service is not installed.
-        service = importlib.import_module("service")
+def _run(listener: socket.socket, model: Path) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        ValueError: A setting is out of its range, or the model cannot be loaded.
+    """
+    failures: list[Exception] = []
+
+    def load(folder: Path) -> CascadeScorer:
+        try:
+            return CascadeScorer.from_pretrained(folder)
+        except Exception as error:
+            # A server that can never be ready is of no use: better ended, and seen to be.
+            failures.append(error)
+            server.should_exit = True
+            raise
+
+    # By name: the core knows nothing of HTTP, and must load where the service is not installed.
+    service = importlib.import_module("service")
+    host, port = listener.getsockname()[:2]
+    try:
         settings = service.Settings(model=model, host=host, port=port)
-        application = service.create_app(settings, load=load)
-        server = uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_config=_log_config()))
-        # The server itself keeps silent about a socket that it was handed.
-        _log.info("listening on %s, loading the model in %s", _url(listener), model)
-        with listener, contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped
-            server.run(sockets=[listener])
-        if failures:
-            raise failures[0]  # the last line on the screen, below what the server had to say
+    except ValidationError as error:
+        wrong = (f"PCDM_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        raise ValueError("; ".join(wrong)) from error
+    server = uvicorn.Server(uvicorn.Config(service.create_app(settings, load=load), log_config=_log_config()))
+    # The server itself keeps silent about a socket that it was handed.
+    _log.info("listening on %s, loading the model in %s", _url(host, port), model)
+    with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped
+        server.run(sockets=[listener])
+    if failures:
+        raise failures[0]  # the last line on the screen, below what the server had to say
 
 
 def _log_config() -> dict[str, Any]:
@@ -64,8 +77,7 @@ def _log_config() -> dict[str, Any]:
     return config
 
 
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
+def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

@@ -47,8 +47,10 @@ def reconstruction_by_pixel(cascade: Cascade, images: Tensor, z0: tuple[Tensor, 
     reach = min(levels - 1, ceil(0.5 + sqrt(0.25 + 2 * _VANISHES * spread**2)))
     total = torch.zeros_like(offset)
     for k in range(-reach, reach + 1):
-        inside = (nearest + k >= 0) & (nearest + k < levels)
-        total += inside * torch.exp((offset.square() - (offset - k).square()) / (2 * spread**2))
+        outside = (nearest + k < 0) | (nearest + k >= levels)
+        # Left out before the exponential: far outside the lattice, those of levels that are not there would overflow.
+        exponent = (offset.square() - (offset - k).square()) / (2 * spread**2)
+        total += exponent.masked_fill(outside, float("-inf")).exp()
     away = position - images.double()
     return (away.square() - offset.square()) / (2 * spread**2) + total.log()
 

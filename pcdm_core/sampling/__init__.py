@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcdm_core.sampling.ancestral import ancestral, ancestral_step
+from pcdm_core.sampling.ancestral import ancestral_latents, ancestral_step
 from pcdm_core.sampling.flow import decode, encode
 from pcdm_core.sampling.grid import image_grid
 from pcdm_core.sampling.noise import ImageNoise
@@ -12,7 +12,7 @@ from pcdm_core.sampling.sampler import SamplingMethod, sample_images, sample_lat
 __all__ = [
     "ImageNoise",
     "SamplingMethod",
-    "ancestral",
+    "ancestral_latents",
     "ancestral_step",
     "decode",
     "encode",

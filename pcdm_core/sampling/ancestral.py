@@ -12,7 +12,7 @@ from pcdm_core.likelihood.velocity import noise_variance, predicted_noise_at
 from pcdm_core.model import Cascade
 from pcdm_core.sampling.noise import ImageNoise
 
-__all__ = ["ancestral", "ancestral_step"]
+__all__ = ["ancestral_latents", "ancestral_step"]
 
 
 def ancestral_step(z: Tensor, predicted_noise: Tensor, noise: Tensor, gamma: float, lower: float) -> Tensor:
@@ -36,7 +36,7 @@ def ancestral_step(z: Tensor, predicted_noise: Tensor, noise: Tensor, gamma: flo
 
 
 @torch.no_grad()
-def ancestral(
+def ancestral_latents(
     cascade: Cascade,
     noise: ImageNoise,
     *,

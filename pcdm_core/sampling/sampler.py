@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pcdm_core.model import Cascade
-from pcdm_core.sampling.ancestral import ancestral
+from pcdm_core.sampling.ancestral import ancestral_latents
 from pcdm_core.sampling.flow import decode
 from pcdm_core.sampling.noise import ImageNoise
 from pcdm_core.sampling.pixels import sample_pixels
@@ -52,7 +52,7 @@ def sample_latents(
     """
     noise = ImageNoise(seed, numbers)
     if method == "ancestral":
-        return ancestral(cascade, noise, steps=steps, dtype=dtype, on_step=on_step)
+        return ancestral_latents(cascade, noise, steps=steps, dtype=dtype, on_step=on_step)
     z1 = tuple(next(noise.normal(cascade.transform, s)) for s in range(1, cascade.transform.scales + 1))
     return decode(cascade, tuple(z.to(cascade.device, dtype) for z in z1), steps=steps, on_step=on_step)
 

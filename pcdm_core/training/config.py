@@ -24,7 +24,7 @@ class OptimizerConfig(Frozen):
         weight_decay: Decoupled weight decay of the networks.
         warmup_steps: Steps over which the learning rate rises linearly from 0.
         decay_steps: Last steps of the run, over which it falls to 0 along a quarter cosine; 0 keeps it constant.
-        clip_norm: Largest norm of the gradient of the bound in nats per dimension.
+        clip_norm: Largest norm of the gradient of the bound in bits per dimension.
     """
 
     learning_rate: float = Field(2e-4, gt=0)

@@ -180,6 +180,13 @@ def test_serve_tells_a_port_in_use() -> None:
     assert f"cannot listen on 127.0.0.1:{port} (Address already in use): choose another --port" in error
 
 
+def test_serve_tells_a_setting_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PCDM_MAX_BATCH", "0")
+    code, _, error = invoke("serve", "--port", 0)
+    assert code == 2
+    assert error.startswith("error: PCDM_MAX_BATCH: Input should be greater than or equal to 1")
+
+
 @pytest.mark.usefixtures("own_logging")
 def test_serve_ends_where_there_is_no_model(tmp_path: Path) -> None:
     code, _, error = invoke("serve", "--model", tmp_path / "nothing", "--port", 0)

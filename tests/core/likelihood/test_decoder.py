@@ -50,3 +50,12 @@ def test_hopeless_noise_costs_the_logarithm_of_the_levels() -> None:
     z0 = tuple(torch.zeros(1, *cascade.transform.shape(scale)) for scale in (1, 2))
     nats = reconstruction(cascade, torch.full((1, 1, 2, 2), 128), z0)
     assert float(nats) == pytest.approx(4 * log(256), rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [-3.0, 3.0])
+def test_latents_far_outside_the_lattice_have_finite_likelihoods(value: float) -> None:
+    cascade = cascade_of(256, -13.3)
+    z0 = cascade.transform.forward(torch.full((1, 1, 2, 2), value))
+    nats = reconstruction(cascade, torch.full((1, 1, 2, 2), 128), z0)
+    assert nats.isfinite().all()
+    assert float(nats) > 1e5

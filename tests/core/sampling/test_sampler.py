@@ -31,7 +31,7 @@ def test_an_image_does_not_depend_on_count_or_batch_size(transform: str, scales:
         return sample_images(cascade, count, method=method, steps=3, seed=7, batch_size=batch_size).int()
 
     expected = draw(5, 5)
-    for other in (draw(5, 1), draw(5, 3), draw(4, 64)):
+    for other in (draw(2, 1), draw(5, 3), draw(4, 64)):
         # Networks round otherwise in another batch: a pixel between two levels may fall on the other one.
         difference = (other - expected[: len(other)]).abs()
         assert int(difference.max()) <= 1
