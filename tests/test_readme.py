@@ -147,6 +147,17 @@ def test_scores_of_the_samples_are_printed(words: list[str], monkeypatch: pytest
         assert answer["results"]
 
 
+@pytest.mark.parametrize("words", [*of(PCDM, "map"), *of(PCDM, "sample")])
+def test_pictures_are_drawn(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = list(words)
+    place = changed.index("--output") + 1
+    changed[place] = str(tmp_path / Path(changed[place]).name)
+    for option in {"--nodes", "--count", "--steps"} & set(changed):
+        changed[changed.index(option) + 1] = "2"
+    run(changed, monkeypatch)
+    assert list(tmp_path.rglob("*.png"))
+
+
 def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a command of the package within this process, on few images."""
     monkeypatch.chdir(ROOT)

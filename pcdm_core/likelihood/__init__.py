@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcdm_core.likelihood.decoder import prior, prior_term, reconstruction, reconstruction_by_pixel
+from pcdm_core.likelihood.decoder import lattice_position, prior, prior_term, reconstruction, reconstruction_by_pixel
 from pcdm_core.likelihood.flow import (
     Divergence,
     FlowDensity,
@@ -26,6 +26,7 @@ __all__ = [
     "embedded_weights",
     "flow_log_density",
     "gauss_legendre",
+    "lattice_position",
     "noise_levels",
     "noise_log_density",
     "prior",

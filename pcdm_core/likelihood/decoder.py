@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pcdm_core.model import Cascade, alpha_sigma
 
-__all__ = ["prior", "prior_term", "reconstruction", "reconstruction_by_pixel"]
+__all__ = ["lattice_position", "prior", "prior_term", "reconstruction", "reconstruction_by_pixel"]
 
 # exp(-750) is zero in float64: what lies further from the largest term of a sum leaves no trace in it.
 _VANISHES = 750.0
@@ -35,11 +35,7 @@ def reconstruction(cascade: Cascade, images: Tensor, z0: tuple[Tensor, ...]) -> 
 def reconstruction_by_pixel(cascade: Cascade, images: Tensor, z0: tuple[Tensor, ...]) -> Tensor:
     """The factors of `reconstruction`: nats of each channel of each pixel, ``[B, C, H, W]`` float64, non-negative."""
     levels = cascade.config.levels
-    alpha, sigma = alpha_sigma(torch.tensor(cascade.config.gamma_min, dtype=torch.float64))
-    noisy = cascade.transform.inverse(z0).double() / float(alpha)
-    # In units of the lattice step, level k sits at k.
-    position = ((noisy + 1) * levels - 1) / 2
-    spread = float(sigma / alpha) * levels / 2
+    position, spread = lattice_position(cascade, z0)
     nearest = position.round().clamp(0, levels - 1)
     offset = position - nearest
     # The sum runs over all levels that can be seen in it beside the nearest one: at k steps from that, the exponent is
@@ -53,6 +49,22 @@ def reconstruction_by_pixel(cascade: Cascade, images: Tensor, z0: tuple[Tensor, 
         total += exponent.masked_fill(outside, float("-inf")).exp()
     away = position - images.double()
     return (away.square() - offset.square()) / (2 * spread**2) + total.log()
+
+
+def lattice_position(cascade: Cascade, z0: tuple[Tensor, ...]) -> tuple[Tensor, float]:
+    """Noisy pixels in units of the lattice step, level k at k, and the standard deviation of their noise in that unit.
+
+    Args:
+        cascade: The model.
+        z0: Sampled ``z_0`` of every scale.
+
+    Returns:
+        float64, ``[B, C, H, W]``, and a positive number.
+    """
+    levels = cascade.config.levels
+    alpha, sigma = (float(a) for a in alpha_sigma(torch.tensor(cascade.config.gamma_min, dtype=torch.float64)))
+    noisy = cascade.transform.inverse(z0).double() / alpha
+    return ((noisy + 1) * levels - 1) / 2, sigma / alpha * levels / 2
 
 
 def prior(cascade: Cascade, coefficients: tuple[Tensor, ...]) -> Tensor:

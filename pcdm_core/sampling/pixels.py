@@ -7,7 +7,8 @@ from math import ceil, sqrt
 import torch
 from torch import Tensor
 
-from pcdm_core.model import Cascade, alpha_sigma
+from pcdm_core.likelihood import lattice_position
+from pcdm_core.model import Cascade
 
 __all__ = ["likeliest_pixels", "sample_pixels"]
 
@@ -25,7 +26,7 @@ def likeliest_pixels(cascade: Cascade, z0: tuple[Tensor, ...]) -> Tensor:
     Returns:
         uint8, ``[B, C, H, W]``, in [0, levels).
     """
-    position, _ = _positions(cascade, z0)
+    position, _ = lattice_position(cascade, z0)
     return position.round().clamp(0, cascade.config.levels - 1).to(torch.uint8)
 
 
@@ -40,18 +41,10 @@ def sample_pixels(cascade: Cascade, z0: tuple[Tensor, ...], uniform: Tensor) -> 
     Returns:
         uint8, ``[B, C, H, W]``, in [0, levels).
     """
-    position, spread = _positions(cascade, z0)
+    position, spread = lattice_position(cascade, z0)
     # Image by image: at much noise every level of every pixel has a weight.
     rows = [_invert(*pair, spread, cascade.config.levels) for pair in zip(position, uniform, strict=True)]
     return torch.stack(rows).to(torch.uint8)
-
-
-def _positions(cascade: Cascade, z0: tuple[Tensor, ...]) -> tuple[Tensor, float]:
-    """Noisy pixels in units of the lattice step, where level k sits at k, float64, and their noise in that unit."""
-    levels = cascade.config.levels
-    alpha, sigma = (float(a) for a in alpha_sigma(torch.tensor(cascade.config.gamma_min, dtype=torch.float64)))
-    noisy = cascade.transform.inverse(z0).double() / alpha
-    return ((noisy + 1) * levels - 1) / 2, sigma / alpha * levels / 2
 
 
 def _invert(position: Tensor, uniform: Tensor, spread: float, levels: int) -> Tensor:
