@@ -63,7 +63,8 @@ def bound_map(
         progress: Called with the number of images done.
 
     Raises:
-        ValueError: If the transform does not preserve volume, or the images are not uint8 of the model's shape.
+        ValueError: If the transform does not preserve volume, the settings ask for the flow, which is no bound, or the
+            images are not uint8 of the model's shape.
     """
     transform = scorer.cascade.transform
     if not transform.volume_preserving:

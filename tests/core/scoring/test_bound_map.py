@@ -175,6 +175,11 @@ def test_a_transform_that_loses_volume_is_refused() -> None:
         bound_map(small_scorer("downsample"), random_pictures(1), FAST)
 
 
+def test_the_flow_is_refused() -> None:
+    with pytest.raises(ValueError, match="map is one of the bound"):
+        bound_map(small_scorer(), random_pictures(1), Fidelity(method="flow"))
+
+
 def test_images_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="expected uint8 images"):
         bound_map(small_scorer(), np.zeros((1, 3, 4, 8), np.uint8), FAST)
