@@ -141,4 +141,4 @@ def test_a_density_that_is_too_high_does_not_sum_to_one() -> None:
     cascade = tiny_cascade("haar")
     cascade.transform = BlockMeans((1, 2, 2), 2)
     install_enumerated(cascade, IMAGES)
-    assert float(flow_weights(cascade, draws=8, steps=48).sum(1).mean()) > 2
+    assert float(flow_weights(cascade, draws=8, steps=48).sum(1).mean()) > 1.15
