@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdm_core.data import Preprocessing
-from pcdm_core.detection import Calibration, CalibrationIdentity
+from pcdm_core.detection import Calibration, CalibrationIdentity, CalibrationMismatchError
 from pcdm_core.likelihood import (
     Draw,
     Method,
@@ -114,8 +114,6 @@ class CascadeScorer:
         )
 
     def _check(self, calibration: Calibration) -> None:
-        from pcdm_core.detection import CalibrationMismatchError
-
         differences = calibration.identity.differences(self.identity(self.fidelity, calibration.identity.detector))
         if differences:
             raise CalibrationMismatchError("the calibration was made for something else: " + "; ".join(differences))
