@@ -102,7 +102,8 @@ def measure(folder: Path) -> dict[str, Any]:
     auroc = {
         name: ood_metrics(normal, -detector.score_samples(features(name, DETECTED))).to_dict()["auroc"] for name in OOD
     }
-    return json.loads((folder / "summary.json").read_text()) | {
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary | {
         "parameters": sum(p.numel() for p in scorer.cascade.parameters()),
         "bits_per_dim": {"mean": bits.mean(), "stderr": bits.std(ddof=1) / len(bits) ** 0.5, "images": len(bits)},
         "auroc": auroc,
@@ -118,7 +119,8 @@ Made by `benchmarks/scales.py` on two cores of an AMD EPYC (Zen 4), PyTorch 2.13
 cascades were trained, one after the other. Each was given 20 core-minutes (the pace is measured over 30 steps before,
 hence what they really took), batch 64, bfloat16 autocast, learning rate 1e-3 constant and then a cosine decay over
 the last two fifths of the steps. All have the same network at the same resolution: two scales lack the 8x8 network,
-one scale is a plain variational diffusion model with the 32x32 network alone.
+one scale is a plain variational diffusion model with the 32x32 network alone. These networks saw Fourier features at
+full amplitude under any noise (model format 1), which has changed since.
 
 {table}
 

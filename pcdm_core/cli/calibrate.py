@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pcdm_core.cli.console import JsonOption, LimitOption, errors, images_of, print_json, scores_of, stdout
 from pcdm_core.data import open_images
-from pcdm_core.detection import Calibration, ood_metrics
+from pcdm_core.detection import DETECTORS, Calibration, detector_class, ood_metrics
 from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity
 
 __all__ = ["calibrate"]
@@ -28,15 +28,17 @@ def calibrate(
     in_distribution: Annotated[str | None, typer.Option("--id", help="Held-out images like those trained on.")] = None,
     ood: Annotated[list[str] | None, typer.Option(help="Images unlike those trained on; may be given again.")] = None,
     limit: LimitOption = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Noise levels of each scale, with --fit.")] = 10,
+    detector: Annotated[str, typer.Option(help=f"With --fit: {' or '.join(DETECTORS)}.")] = "mixture",
+    nodes: Annotated[int, typer.Option(min=1, help="Noise levels of each scale, with --fit.")] = 6,
     alpha: Annotated[float, typer.Option(min=0.0, max=1.0, help="Wanted false-positive rate, with --fit.")] = 0.05,
     json: JsonOption = False,
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
     with errors():
+        detector_class(detector)  # an unknown one is refused before the images are read
         scorer = CascadeScorer.from_pretrained(model, calibrated=fit is None)
         if fit is not None:
-            _fit(scorer, model, fit, Fidelity(nodes=nodes), alpha)
+            _fit(scorer, model, fit, Fidelity(nodes=nodes), detector, alpha)
             scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no {CALIBRATION_FILE}: make one with --fit DATA")
@@ -45,6 +47,7 @@ def calibrate(
         document: dict[str, Any] = {
             "model": scorer.model_name,
             "digest": scorer.digest,
+            "detector": scorer.calibration.identity.detector,
             "alpha": scorer.alpha,
             "fidelity": scorer.fidelity.model_dump(),
         }
@@ -58,14 +61,14 @@ def calibrate(
             stdout.print(f"wrote {model / CALIBRATION_FILE}")
 
 
-def _fit(scorer: CascadeScorer, model: Path, fit: str, fidelity: Fidelity, alpha: float) -> None:
+def _fit(scorer: CascadeScorer, model: Path, fit: str, fidelity: Fidelity, detector: str, alpha: float) -> None:
     images = images_of(open_images(fit), scorer, name=fit)
     features = np.stack([score.features for score in scores_of(scorer, images, fidelity, name=fit)])
     half = len(features) // 2
     calibration = Calibration.fit(
         features[:half],
         features[half:],
-        identity=scorer.identity(fidelity, "spectrum"),
+        identity=scorer.identity(fidelity, detector),
         alpha=alpha,
         provenance={"data": fit, "fit_images": half, "calibration_images": len(features) - half},
     )

@@ -4,6 +4,7 @@ Words: an OOD *score* is higher for more out-of-distribution; the detectors foll
 ``score_samples`` is higher for more normal. `Calibration` is the one place that turns the sign.
 """
 
+from pcdm_core.detection.base import Detector
 from pcdm_core.detection.calibration import (
     Calibration,
     CalibrationFileError,
@@ -12,8 +13,10 @@ from pcdm_core.detection.calibration import (
     JsonScalar,
 )
 from pcdm_core.detection.conformal import conformal_p_values, conformal_threshold
-from pcdm_core.detection.detectors import DETECTORS, SpectrumDetector, detector_class, detector_name
+from pcdm_core.detection.detectors import DETECTORS, detector_class, detector_name
 from pcdm_core.detection.metrics import Interval, OodMetrics, ood_metrics
+from pcdm_core.detection.mixture import MixtureDetector
+from pcdm_core.detection.spectrum import SpectrumDetector
 
 __all__ = [
     "DETECTORS",
@@ -21,8 +24,10 @@ __all__ = [
     "CalibrationFileError",
     "CalibrationIdentity",
     "CalibrationMismatchError",
+    "Detector",
     "Interval",
     "JsonScalar",
+    "MixtureDetector",
     "OodMetrics",
     "SpectrumDetector",
     "conformal_p_values",

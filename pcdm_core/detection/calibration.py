@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from pcdm_core.detection._checks import check_rate, finite_array, finite_vector
+from pcdm_core.detection.base import Detector
 from pcdm_core.detection.conformal import conformal_p_values, conformal_threshold
-from pcdm_core.detection.detectors import SpectrumDetector, detector_class, detector_name
+from pcdm_core.detection.detectors import detector_class, detector_name
 from pcdm_core.files import write_atomically
 
 __all__ = ["Calibration", "CalibrationFileError", "CalibrationIdentity", "CalibrationMismatchError", "JsonScalar"]
@@ -111,7 +112,7 @@ class Calibration:
     """
 
     identity: CalibrationIdentity
-    detector: SpectrumDetector
+    detector: Detector
     calibration_scores: NDArray[np.float64]
     alpha: float = 0.05
     provenance: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -159,7 +160,7 @@ class Calibration:
         return cls(identity, detector, scores, alpha, dict(provenance or {}))
 
     def scores(self, features: ArrayLike) -> NDArray[np.float64]:
-        """OOD scores, ``[N]``, at least 0, higher for more OOD: squared Mahalanobis distance per feature.
+        """OOD scores, ``[N]``, higher for more OOD, in the unit of the detector.
 
         Args:
             features: ``[N, D]``, made as `identity` says.

@@ -17,7 +17,8 @@ from pcdm_core.model.config import CascadeConfig, Frozen
 
 __all__ = ["FORMAT_VERSION", "CheckpointError", "load_pretrained", "model_digest", "save_pretrained"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Raised whenever the same weights would mean another model. Version 1 showed the networks waves drowned in noise."""
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 

@@ -79,11 +79,11 @@ class NoisePredictor(nn.Module):
             coarse, coarse_sigma = self._coarse(condition, z)
             detail_sigma = sigma / alpha
             pixels = self.transform.merge(self.scale, coarse, z / alpha)
-            inputs = self._inputs(pixels, z / total.sqrt(), coarse)
+            share = self.transform.coarse_share if coarse is not None else 0.0
+            pixel_variance = share * coarse_sigma**2 + (1 - share) * detail_sigma.square()
+            inputs = self._inputs(pixels, pixel_variance, z / total.sqrt(), coarse)
             guess = sigma / total * z
             if self.lattice:
-                share = self.transform.coarse_share if coarse is not None else 0.0
-                pixel_variance = share * coarse_sigma**2 + (1 - share) * detail_sigma.square()
                 residual = lattice_residual(pixels, pixel_variance.sqrt(), self.levels)
                 guess = guess + detail_sigma / pixel_variance * self.transform.split(self.scale, residual)
         low, high = self.gamma_range
@@ -99,11 +99,17 @@ class NoisePredictor(nn.Module):
         alpha, sigma = alpha_sigma(torch.tensor(self.gamma_range[0], dtype=torch.float64))
         return condition / alpha.to(z), float(sigma / alpha)
 
-    def _inputs(self, pixels: Tensor, normalised: Tensor, coarse: Tensor | None) -> Tensor:
-        """Channels of the U-Net: normalised detail, Fourier features of the noisy image, coarse image."""
+    def _inputs(self, pixels: Tensor, pixel_variance: Tensor, normalised: Tensor, coarse: Tensor | None) -> Tensor:
+        """Channels of the U-Net: normalised detail, Fourier features of the noisy image, coarse image.
+
+        Noise of variance v damps the mean of a wave of frequency w by ``exp(-w^2 v / 2)``. So much each feature counts:
+        one that noise has drowned would only make the prediction rough in ``z``, and the flow with it unsolvable.
+        """
         nothing = None if coarse is None else torch.zeros_like(coarse)
         features = [self.transform.merge(self.scale, nothing, normalised)]
-        features += [wave(frequency * pixels) for frequency in self.frequencies for wave in (torch.sin, torch.cos)]
+        for frequency in self.frequencies:
+            left = torch.exp(-0.5 * frequency**2 * pixel_variance)
+            features += [left * wave(frequency * pixels) for wave in (torch.sin, torch.cos)]
         if coarse is None:
             return functional.pixel_unshuffle(torch.cat(features, dim=1), self.patch)
         amplitude = self.transform.coarse_gain ** (self.scale - 1 - self.transform.scales)

@@ -168,8 +168,8 @@ def test_a_decision_at_no_rate_is_refused(alpha: float) -> None:
 
 
 def test_fit_refuses_an_unknown_detector() -> None:
-    with pytest.raises(ValueError, match="unknown detector 'mixture'; known: spectrum"):
-        make_calibration(identity=make_identity(detector="mixture"))
+    with pytest.raises(ValueError, match="unknown detector 'forest'; known: mixture, spectrum"):
+        make_calibration(identity=make_identity(detector="forest"))
 
 
 def test_fit_refuses_halves_with_different_features() -> None:
@@ -183,7 +183,7 @@ def test_fit_refuses_halves_with_different_features() -> None:
         ({"calibration_scores": np.array([2.0, 1.0])}, "calibration scores must be ascending"),
         ({"calibration_scores": np.array([1.0, math.nan])}, "calibration scores must be finite"),
         ({"alpha": 0.0}, "alpha must lie strictly between 0 and 1"),
-        ({"identity": make_identity(detector="mixture")}, "names the detector 'mixture', the detector is a 'spectrum'"),
+        ({"identity": make_identity(detector="forest")}, "names the detector 'forest', the detector is a 'spectrum'"),
     ],
 )
 def test_a_calibration_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:

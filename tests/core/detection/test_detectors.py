@@ -10,7 +10,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from pcdm_core.detection import DETECTORS, SpectrumDetector, detector_class, detector_name
+from pcdm_core.detection import DETECTORS, Detector, MixtureDetector, SpectrumDetector, detector_class, detector_name
 
 Features = NDArray[np.float64]
 
@@ -21,7 +21,7 @@ def correlated(n: int, d: int, seed: int = 0) -> Features:
     return np.asarray(rng.normal(size=(n, d)) @ mixing + np.arange(d), dtype=np.float64)
 
 
-@parametrize_with_checks([SpectrumDetector()])  # type: ignore[untyped-decorator]  # scikit-learn has no types
+@parametrize_with_checks([SpectrumDetector(), MixtureDetector()])  # type: ignore[untyped-decorator]  # scikit-learn has no types
 def test_follows_the_conventions_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -33,8 +33,12 @@ def test_score_is_minus_the_ledoit_wolf_distance_per_feature(n: int, d: int) -> 
     np.testing.assert_allclose(SpectrumDetector().fit(fitted).score_samples(new), expected, rtol=1e-8)
 
 
-def test_score_of_a_row_does_not_depend_on_its_batch_mates() -> None:
-    detector, new = SpectrumDetector().fit(correlated(300, 37)), correlated(65, 37, seed=1)
+each_detector = pytest.mark.parametrize("kind", DETECTORS.values(), ids=DETECTORS)
+
+
+@each_detector
+def test_score_of_a_row_does_not_depend_on_its_batch_mates(kind: type[Detector]) -> None:
+    detector, new = kind().fit(correlated(300, 37)), correlated(65, 37, seed=1)
     together = detector.score_samples(new)
     alone = np.concatenate([detector.score_samples(row[np.newaxis]) for row in new])
     np.testing.assert_array_equal(alone, together)
@@ -49,17 +53,19 @@ def test_a_change_of_any_feature_lowers_the_score_of_the_mean() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.3])
-def test_alpha_is_the_share_of_the_fit_data_predicted_as_outliers(alpha: float) -> None:
+@each_detector
+def test_alpha_is_the_share_of_the_fit_data_predicted_as_outliers(alpha: float, kind: type[Detector]) -> None:
     features = correlated(1000, 8)
-    predicted = SpectrumDetector(alpha=alpha).fit(features).predict(features)
+    predicted = kind(alpha=alpha).fit(features).predict(features)
     assert set(predicted) == {-1, 1}
     assert (predicted == -1).mean() == pytest.approx(alpha, abs=1e-3)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
-def test_fit_refuses_an_alpha_that_is_no_rate(alpha: float) -> None:
+@each_detector
+def test_fit_refuses_an_alpha_that_is_no_rate(alpha: float, kind: type[Detector]) -> None:
     with pytest.raises(ValueError, match="alpha must lie strictly between 0 and 1"):
-        SpectrumDetector(alpha=alpha).fit(correlated(20, 3))
+        kind(alpha=alpha).fit(correlated(20, 3))
 
 
 def test_fit_refuses_features_that_do_not_vary() -> None:
@@ -67,18 +73,20 @@ def test_fit_refuses_features_that_do_not_vary() -> None:
         SpectrumDetector().fit(np.ones((10, 3)))
 
 
-def test_state_round_trips_through_json_to_identical_scores() -> None:
-    detector, new = SpectrumDetector(alpha=0.1).fit(correlated(200, 33)), correlated(50, 33, seed=1)
-    restored = SpectrumDetector.from_state(json.loads(json.dumps(detector.state())))
+@each_detector
+def test_state_round_trips_through_json_to_identical_scores(kind: type[Detector]) -> None:
+    detector, new = kind(alpha=0.1).fit(correlated(200, 33)), correlated(50, 33, seed=1)
+    restored = kind.from_state(json.loads(json.dumps(detector.state())))
     np.testing.assert_array_equal(restored.score_samples(new), detector.score_samples(new))
     np.testing.assert_array_equal(restored.predict(new), detector.predict(new))
     assert restored.state() == detector.state()
-    assert restored.get_params() == {"alpha": 0.1}
+    assert restored.get_params() == detector.get_params()
 
 
-def test_state_of_a_detector_that_was_not_fitted_is_refused() -> None:
+@each_detector
+def test_state_of_a_detector_that_was_not_fitted_is_refused(kind: type[Detector]) -> None:
     with pytest.raises(NotFittedError):
-        SpectrumDetector().state()
+        kind().state()
 
 
 @pytest.mark.parametrize(
@@ -116,13 +124,13 @@ def test_names_and_classes_of_detectors_belong_together(name: str) -> None:
 
 
 def test_an_unknown_detector_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown detector 'mixture'; known: spectrum"):
-        detector_class("mixture")
+    with pytest.raises(ValueError, match="unknown detector 'forest'; known: mixture, spectrum"):
+        detector_class("forest")
 
 
 def test_a_detector_of_an_unregistered_class_has_no_name() -> None:
     class Other(SpectrumDetector):
         pass
 
-    with pytest.raises(ValueError, match="Other is not a registered detector; known: spectrum"):
+    with pytest.raises(ValueError, match="Other is not a registered detector; known: mixture, spectrum"):
         detector_name(Other())

@@ -162,3 +162,21 @@ def test_fitted_variance_counts_only_real_dimensions(transform: str) -> None:
         assert isinstance(predictor, NoisePredictor)
         predictor.fit_variance(z)
         torch.testing.assert_close(predictor.variance, torch.ones_like(predictor.variance), atol=0.06, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_wave_that_noise_has_drowned_is_not_shown(scale: int) -> None:
+    """Its phase would be noise alone: rough in ``z``, and it would say nothing of the image."""
+    cascade = tiny_cascade(tiny_config("haar", 2, (1, 8, 8), {"fourier": (6, 7)}))
+    predictor = cascade.predictors[scale - 1]
+    assert isinstance(predictor, NoisePredictor)
+    seen: list[Tensor] = []
+    predictor.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for gamma in (-13.3, -4.0):
+        level = torch.tensor([gamma])
+        z, condition, _ = noisy(cascade, scale, level)
+        cascade.predicted_noise(scale, z, level, condition)
+    clear, drowned = (rms(inputs[:, 1:5]) for inputs in seen)
+    assert clear > 0.3
+    assert drowned < 1e-6

@@ -1,0 +1,178 @@
+"""Detectors on outliers made from images like those trained on: what each finds, without another data set.
+
+    python benchmarks/detectors.py weights/cifar10-haar docs/detectors.json
+    python benchmarks/detectors.py report docs/detectors.json docs/detectors.md
+
+The first half of the held-out training images fits each candidate, as `pcdm calibrate --fit` does. Of the second half,
+some stand for normal images, and the others are made odd. Needs PCDM_DATA_DIR.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from rich.progress import track
+from sklearn.metrics import roc_auc_score
+
+from pcdm_core.data import Preprocessing, load_array, open_images
+from pcdm_core.detection import Detector, MixtureDetector, SpectrumDetector
+from pcdm_core.scoring import CascadeScorer, Fidelity
+
+HELD_OUT, FITTED, NORMAL, ODD = "cifar10:train[-5000:]", 2500, 1000, 107
+NODES = 6
+CANDIDATES: dict[str, Detector] = {"spectrum": SpectrumDetector()} | {
+    f"mixture, {size} features, K = {components}": MixtureDetector(max_features=size, n_components=components)
+    for size in (10, 20, 35, 84)
+    for components in (1, 2, 3, 5)
+}
+
+Images = NDArray[np.uint8]
+
+
+def each(change: Callable[[Image.Image], Image.Image]) -> Callable[[Images], Images]:
+    def apply(images: Images) -> Images:
+        changed = [change(Image.fromarray(image.transpose(1, 2, 0))).convert("RGB") for image in images]
+        return np.stack([np.asarray(image).transpose(2, 0, 1) for image in changed])
+
+    return apply
+
+
+def pixelwise(change: Callable[[NDArray[np.float64]], NDArray[Any]]) -> Callable[[Images], Images]:
+    return lambda images: np.ascontiguousarray(np.clip(np.rint(change(images.astype(np.float64))), 0, 255), np.uint8)
+
+
+def jpeg(image: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=60)
+    return Image.open(buffer)
+
+
+def crop(size: int) -> Callable[[Image.Image], Image.Image]:
+    low, high = (32 - size) // 2, (32 + size) // 2
+    return lambda image: image.crop((low, low, high, high)).resize((32, 32), Image.Resampling.BICUBIC)
+
+
+RANDOM = np.random.default_rng(0)
+
+
+def shuffled(images: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sixteen 8x8 patches of each image in random order."""
+    count = len(images)
+    patches = images.reshape(count, 3, 4, 8, 4, 8).transpose(0, 2, 4, 1, 3, 5).reshape(count, 16, 3, 8, 8)
+    mixed = RANDOM.permuted(np.arange(16)[None].repeat(count, 0), axis=1)
+    patches = np.take_along_axis(patches, mixed[:, :, None, None, None], axis=1)
+    return patches.reshape(count, 4, 4, 3, 8, 8).transpose(0, 3, 1, 4, 2, 5).reshape(images.shape)
+
+
+OUTLIERS: dict[str, Callable[[Images], Images]] = {
+    "blurred": each(lambda image: image.filter(ImageFilter.GaussianBlur(0.7))),
+    "half, enlarged": each(crop(16)),
+    "three quarters, enlarged": each(crop(24)),
+    "JPEG, quality 60": each(jpeg),
+    "grey": each(lambda image: image.convert("L")),
+    "colour shifted": pixelwise(lambda x: x + RANDOM.integers(-40, 41, (len(x), 3, 1, 1))),
+    "colours swapped": pixelwise(lambda x: x[:, [2, 0, 1]]),
+    "inverted": pixelwise(lambda x: 255 - x),
+    "half the contrast": pixelwise(lambda x: (x + x.mean((2, 3), keepdims=True)) / 2),
+    "mean of two": pixelwise(lambda x: (x + np.roll(x, 1, axis=0)) / 2),
+    "patches shuffled": pixelwise(shuffled),
+    "upside down": pixelwise(lambda x: x[:, :, ::-1]),
+    "turned by 90 degrees": pixelwise(lambda x: np.rot90(x, 1, (2, 3))),
+    "noise, 5 levels": pixelwise(lambda x: x + RANDOM.normal(0, 5, x.shape)),
+}
+
+
+def measure(model: Path) -> dict[str, Any]:
+    scorer = CascadeScorer.from_pretrained(model, calibrated=False)
+    preprocessing = Preprocessing.model_validate({"channels": 3, "height": 32, "width": 32})
+    images = load_array(open_images(HELD_OUT), preprocessing)
+    material = np.split(images[FITTED + NORMAL :][: len(OUTLIERS) * ODD], len(OUTLIERS))
+    odd = [change(part) for change, part in zip(OUTLIERS.values(), material, strict=True)]
+    everything = np.concatenate((images[: FITTED + NORMAL], *odd))
+    blocks = np.array_split(everything, 100)
+    scores = [score for block in track(blocks, "scoring") for score in scorer.score(block, Fidelity(nodes=NODES))]
+    features = np.stack([score.features for score in scores])
+    fit, normal = features[:FITTED], features[FITTED : FITTED + NORMAL]
+    sets = dict(zip(OUTLIERS, np.split(features[FITTED + NORMAL :], len(OUTLIERS)), strict=True))
+    labels = np.repeat([0, 1], (NORMAL, ODD))
+
+    def auroc(detector: Detector, outliers: NDArray[np.float64]) -> float:
+        return float(roc_auc_score(labels, -detector.score_samples(np.concatenate((normal, outliers)))))
+
+    rows = []
+    for name, detector in track(CANDIDATES.items(), "candidates"):
+        detector.fit(fit)
+        found = {outlier: auroc(detector, part) for outlier, part in sets.items()}
+        rows.append({"detector": name, "mean_auroc": float(np.mean(list(found.values()))), "auroc": found})
+    return {"digest": scorer.digest, "nodes": NODES, "candidates": rows}
+
+
+REPORT = """# Detectors on synthetic outliers
+
+Made by `benchmarks/detectors.py` with the model of digest `{digest:.12}`. Each candidate was fitted on the spectra
+({nodes} noise nodes of each scale) of {fitted:,} training images that the cascade never saw. What is told: single-image
+AUROC of {normal:,} further such images against {odd} images of each kind of synthetic outlier, made from yet others;
+mean over {kinds} kinds.
+
+| detector | mean AUROC over the synthetic sets |
+| --- | --- |
+{candidates}
+
+By kind:
+
+| synthetic outliers | {names} |
+| --- |{rules}
+{kinds_table}
+
+{closing}
+"""
+
+CLOSING = """What is odd in meaning only (upside down, inverted) is hardly seen; what is odd in sharpness, noise or
+compression is.
+
+`pcdm calibrate --fit` uses the mixture with 20 features and three Gaussians (K = 3) unless told otherwise. **These sets
+did not choose it**: on them the single Mahalanobis distance (`--detector spectrum`) is as good or slightly better. The
+mixture was preferred for its figures on SVHN (about 0.99 against 0.983 of the spectrum detector, on the same spectra),
+which were in sight when it was tried: its SVHN figure is that of a detector picked with that set in mind. Seven
+mixtures tried there on these spectra, of other sizes, lay between 0.981 and 0.993."""
+
+
+def report(document: dict[str, Any]) -> str:
+    rows = document["candidates"]
+    shown = [row for row in rows if row["detector"] in ("spectrum", "mixture, 20 features, K = 3")]
+    return REPORT.format(
+        digest=document["digest"],
+        nodes=document["nodes"],
+        normal=NORMAL,
+        odd=ODD,
+        fitted=FITTED,
+        kinds=len(OUTLIERS),
+        candidates="\n".join(f"| {row['detector']} | {row['mean_auroc']:.4f} |" for row in rows),
+        names=" | ".join(row["detector"] for row in shown),
+        rules=" --- |" * len(shown),
+        kinds_table="\n".join(
+            f"| {kind} | {' | '.join(format(row['auroc'][kind], '.3f') for row in shown)} |" for kind in OUTLIERS
+        ),
+        closing=CLOSING,
+    )
+
+
+def main() -> None:
+    if len(sys.argv) == 4 and sys.argv[1] == "report":
+        Path(sys.argv[3]).write_text(report(json.loads(Path(sys.argv[2]).read_text())))
+    elif len(sys.argv) == 3:
+        Path(sys.argv[2]).write_text(json.dumps(measure(Path(sys.argv[1])), indent=2) + "\n")
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
