@@ -18,6 +18,8 @@ from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity
 
 __all__ = ["calibrate"]
 
+_DETECTOR, _NODES, _ALPHA = "mixture", 6, 0.05
+
 
 def calibrate(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
@@ -28,17 +30,30 @@ def calibrate(
     in_distribution: Annotated[str | None, typer.Option("--id", help="Held-out images like those trained on.")] = None,
     ood: Annotated[list[str] | None, typer.Option(help="Images unlike those trained on; may be given again.")] = None,
     limit: LimitOption = None,
-    detector: Annotated[str, typer.Option(help=f"With --fit: {' or '.join(DETECTORS)}.")] = "mixture",
-    nodes: Annotated[int, typer.Option(min=1, help="Noise levels of each scale, with --fit.")] = 6,
-    alpha: Annotated[float, typer.Option(min=0.0, max=1.0, help="Wanted false-positive rate, with --fit.")] = 0.05,
+    detector: Annotated[
+        str | None, typer.Option(help=f"With --fit: {' or '.join(DETECTORS)}; {_DETECTOR} by default.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help=f"Noise levels of each scale, with --fit; {_NODES} by default.")
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help=f"Wanted false-positive rate, with --fit; {_ALPHA} by default."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
     with errors():
-        detector_class(detector)  # an unknown one is refused before the images are read
+        of_the_fit = {"--detector": detector, "--nodes": nodes, "--alpha": alpha}
+        given = [name for name, value in of_the_fit.items() if value is not None]
+        if fit is None and given:
+            raise ValueError(f"{', '.join(given)}: only with --fit; else the settings of {CALIBRATION_FILE} hold")
         scorer = CascadeScorer.from_pretrained(model, calibrated=fit is None)
         if fit is not None:
-            _fit(scorer, model, fit, Fidelity(nodes=nodes), detector, alpha)
+            name = _DETECTOR if detector is None else detector
+            detector_class(name)  # an unknown one is refused before the images are read
+            fidelity = Fidelity(nodes=_NODES if nodes is None else nodes)
+            _fit(scorer, model, fit, fidelity, name, _ALPHA if alpha is None else alpha)
             scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no {CALIBRATION_FILE}: make one with --fit DATA")

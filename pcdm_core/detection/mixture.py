@@ -78,7 +78,8 @@ class MixtureDetector(Detector):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         self.location_, self.scale_ = features.mean(axis=0), features.std(axis=0)
-        constant = int((self.scale_ == 0).sum())
+        # Not by the deviation: that of a constant is often not 0 but what rounding left of its mean.
+        constant = int((np.ptp(features, axis=0) == 0).sum())
         if constant:
             raise ValueError(f"{constant} of {features.shape[1]} features do not vary: nothing to compare with")
         standard = (features - self.location_) / self.scale_
@@ -133,9 +134,12 @@ class MixtureDetector(Detector):
         )
         check_rate(numbers["alpha"], "alpha of the detector state")
         lists = {name: finite_vector(state[name], f"{name} of the detector state") for name in _LISTS}
-        count = int(numbers["n_estimators"])
+        whole = {name: int(numbers[name]) for name in ("n_estimators", "max_features", "n_components", "random_state")}
+        if any(numbers[name] != value for name, value in whole.items()):
+            raise ValueError(f"{', '.join(whole)} of the detector state must be whole numbers")
+        count = whole["n_estimators"]
         columns = lists["location"].size
-        size = min(int(numbers["max_features"]), columns)
+        size = min(whole["max_features"], columns)
         components = lists["weights"].size // max(1, count)
         expected = {
             "scale": columns,
@@ -161,7 +165,6 @@ class MixtureDetector(Detector):
         ):
             if not (values > 0).all():
                 raise ValueError(f"{name} of the detector state must be positive")
-        whole = {name: int(numbers[name]) for name in ("n_estimators", "max_features", "n_components", "random_state")}
         detector = cls(alpha=float(numbers["alpha"]), reg_covar=float(numbers["reg_covar"]), **whole)
         detector.location_, detector.scale_, detector.subsets_ = lists["location"], lists["scale"], subsets
         detector.weights_ = lists["weights"].reshape(count, components)

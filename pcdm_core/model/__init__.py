@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pcdm_core.model.cascade import Cascade, CascadeLoss, squared_error
-from pcdm_core.model.checkpoint import CheckpointError, load_pretrained, model_digest, save_pretrained
+from pcdm_core.model.checkpoint import FORMAT_VERSION, CheckpointError, load_pretrained, model_digest, save_pretrained
 from pcdm_core.model.config import CascadeConfig, Frozen, NetworkConfig
 from pcdm_core.model.lattice import lattice_residual
 from pcdm_core.model.predictor import NoisePredictor, PredictsNoise
 from pcdm_core.model.schedule import NoiseSchedule, alpha_sigma
 
 __all__ = [
+    "FORMAT_VERSION",
     "Cascade",
     "CascadeConfig",
     "CascadeLoss",

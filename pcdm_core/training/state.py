@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from pcdm_core.files import write_atomically
-from pcdm_core.model import Cascade
+from pcdm_core.model import FORMAT_VERSION, Cascade
 from pcdm_core.training.config import OptimizerConfig, TrainConfig
 
 __all__ = ["Ema", "TrainState", "learning_rate_factor", "load_state", "make_optimizer", "save_state"]
@@ -70,6 +70,7 @@ class TrainState:
 def save_state(state: TrainState, config: TrainConfig, file: Path) -> None:
     """Write a resumable checkpoint as one safetensors file, atomically."""
     tensors: dict[str, torch.Tensor] = {
+        "format_version": torch.tensor(FORMAT_VERSION),
         "generator": state.generator.get_state(),
         "torch_generator": torch.get_rng_state(),
         "step": torch.tensor(state.step),
@@ -87,16 +88,22 @@ def load_state(state: TrainState, config: TrainConfig, file: Path) -> None:
     """Bring ``state``, freshly made from the same configuration, to where the checkpoint was written.
 
     Raises:
-        ValueError: If the file is damaged or was written by a run with another configuration.
+        ValueError: If the file is damaged, or was written by a run of another configuration or model format.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
         tensors = load(file.read_bytes())
+        version = int(tensors["format_version"])
         saved = tensors["config"].numpy().tobytes().decode()
     except (SafetensorError, KeyError) as error:
         raise ValueError(f"{file} is not a checkpoint of a training run: {error}") from error
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{file} holds weights of model format {version}; this version trains format {FORMAT_VERSION}: "
+            "start in an empty folder"
+        )
     if saved != _comparable(config):
         raise ValueError(
             f"{file} was written with another configuration; go on with that one, or start in an empty folder.\n"

@@ -220,6 +220,33 @@ def test_calibrate_measures_sets_against_each_other(workshop: Path) -> None:
     assert row["auroc"]["value"] > 0.95
 
 
+def test_the_detector_asked_for_is_the_one_that_is_fitted(workshop: Path, tmp_path: Path) -> None:
+    for file in (workshop / "run/model").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    words = ("calibrate", tmp_path, "--fit", f"{workshop / 'smooth.npz'}[60:140]", "--nodes", 2, "--json")
+    code, output, error = invoke(*words, "--detector", "spectrum")
+    assert code == 0, error
+    assert json.loads(output)["detector"] == "spectrum"
+    code, output, error = invoke(*words)
+    assert code == 0, error
+    assert json.loads(output)["detector"] == "mixture"
+
+
+def test_an_unknown_detector_is_named_with_the_known_ones(workshop: Path) -> None:
+    words = ("calibrate", workshop / "run/model", "--fit", workshop / "missing.npz", "--detector", "forest")
+    code, _, error = invoke(*words)
+    assert code == 2
+    assert "unknown detector 'forest'; known: mixture, spectrum" in error
+
+
+@pytest.mark.parametrize("option", [("--detector", "spectrum"), ("--nodes", 3), ("--alpha", 0.1)])
+def test_a_setting_of_the_fit_is_refused_without_one(workshop: Path, option: tuple[object, ...]) -> None:
+    sets = ("--id", f"{workshop / 'smooth.npz'}[140:]", "--ood", workshop / "noise.npz")
+    code, _, error = invoke("calibrate", workshop / "run/model", *sets, *option)
+    assert code == 2
+    assert f"{option[0]}: only with --fit" in error
+
+
 def test_too_few_calibration_images_are_refused(workshop: Path, tmp_path: Path) -> None:
     for file in (workshop / "run/model").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

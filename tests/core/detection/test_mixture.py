@@ -60,9 +60,10 @@ def test_fit_refuses_none_of_what_it_is_made_of(name: str) -> None:
         MixtureDetector(**{name: 0}).fit(two_clusters(20))
 
 
-def test_fit_refuses_a_feature_that_does_not_vary() -> None:
+@pytest.mark.parametrize("value", [1.0, 0.1])  # the mean of twenty 0.1 is rounded
+def test_fit_refuses_a_feature_that_does_not_vary(value: float) -> None:
     features = two_clusters(20)
-    features[:, 2] = 1.0
+    features[:, 2] = value
     with pytest.raises(ValueError, match="1 of 4 features do not vary"):
         MixtureDetector().fit(features)
 
@@ -83,6 +84,8 @@ def test_fit_refuses_a_feature_that_does_not_vary() -> None:
         ({"whitening": [1.0]}, "whitening of the detector state must have 12 numbers, got 1"),
         ({"whitening": [0.0] * 12}, "diagonal of whitening of the detector state must be positive"),
         ({"n_estimators": -1}, "of the detector state must have -2 numbers"),
+        ({"n_estimators": 2.5}, "must be whole numbers"),
+        ({"random_state": 0.5}, "must be whole numbers"),
         ({"extra": 1.0}, "must have the keys"),
     ],
 )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save
 from tiny_runs import PICTURES, checkpoint, different, run_config
 
 from pcdm_core.model import load_pretrained
@@ -92,6 +93,14 @@ def test_another_configuration_in_the_same_folder_is_refused(tmp_path: Path) -> 
     train(run_config(), PICTURES, tmp_path, stop_after=1)
     with pytest.raises(ValueError, match="written with another configuration"):
         train(run_config(seed=1), PICTURES, tmp_path)
+
+
+def test_a_checkpoint_of_another_model_format_is_refused(tmp_path: Path) -> None:
+    train(run_config(), PICTURES, tmp_path, stop_after=1)
+    file = tmp_path / CHECKPOINT
+    file.write_bytes(save(checkpoint(tmp_path) | {"format_version": torch.tensor(1)}))
+    with pytest.raises(ValueError, match="weights of model format 1; this version trains format 2"):
+        train(run_config(), PICTURES, tmp_path)
 
 
 def test_a_cut_off_checkpoint_is_refused(tmp_path: Path) -> None:
