@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Protocol
 
@@ -13,11 +13,11 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI, File, Query, Request, UploadFile
 
 from pcdm_core.data import DecodeLimits, PreparedImage, Preprocessing, decode_image
-from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Scorer
+from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, Score, Scorer
 from service.batcher import Batcher
 from service.middleware import BodyLimitMiddleware, RequestIdMiddleware
 from service.problems import ProblemError, install_problem_handlers
-from service.schemas import Health, ImageScore, ScoreAnswer, problem_responses
+from service.schemas import Errors, Health, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
 from service.settings import Settings
 
 __all__ = ["ServedScorer", "create_app"]
@@ -35,7 +35,7 @@ class ServedScorer(Scorer, Protocol):
     def digest(self) -> str: ...  # noqa: D102
 
     @property
-    def fidelity(self) -> Fidelity: ...  # noqa: D102
+    def fidelities(self) -> Mapping[FidelityName, Fidelity]: ...  # noqa: D102
 
     @property
     def preprocessing(self) -> Preprocessing: ...  # noqa: D102
@@ -147,8 +147,15 @@ def create_app(
         request: Request,
         files: Annotated[list[UploadFile], File(description="The images, each an encoded still image.")],
         strict: Annotated[bool, Query(description="Refuse an image that is not of the model's own size.")] = False,
+        fidelity: Annotated[
+            FidelityName, Query(description="How carefully the likelihood is computed; the verdict is the same at all.")
+        ] = "fast",
     ) -> ScoreAnswer:
         scorer, batcher = model.get()
+        if fidelity not in scorer.fidelities:
+            detail = f"{scorer.model_name} has no fidelity {fidelity}, only {', '.join(scorer.fidelities)}"
+            raise ProblemError(422, "no-such-fidelity", detail)
+        asked = scorer.fidelities[fidelity]
         if len(files) > settings.max_images:
             detail = f"{len(files)} images are more than the limit of {settings.max_images} in one request"
             raise ProblemError(413, "too-many-images", detail)
@@ -161,11 +168,11 @@ def create_app(
                     _prepare, data, name, limits, scorer.preprocessing, strict, limiter=decoders
                 )
             )
-        scores = await batcher.score(np.stack([image.pixels for image in prepared]), scorer.fidelity)
+        scores = await batcher.score(np.stack([image.pixels for image in prepared]), asked)
         return ScoreAnswer(
             model=scorer.model_name,
             digest=scorer.digest,
-            fidelity=scorer.fidelity,
+            fidelity=ServedFidelity(name=fidelity, **asked.model_dump()),
             alpha=scorer.alpha if settings.alpha is None else settings.alpha,
             results=[
                 _result(name, image, one, settings.alpha)
@@ -190,6 +197,7 @@ def _result(name: str, image: PreparedImage, score: Score, alpha: float | None) 
         is_ood=score.is_ood if alpha is None or score.p_value is None else score.p_value <= alpha,
         bits_per_dim=score.bits_per_dim,
         terms=score.terms,
+        errors=Errors(noise=score.stderr, time=score.time_error),
         network_calls=score.network_calls,
         original_size=image.original_size,
         scored_size=(width, height),

@@ -24,6 +24,7 @@ _TITLES: Final = {
     "image-refused": "An image is refused",
     "invalid-request": "The request does not fit the interface",
     "model-failed": "The model failed",
+    "no-such-fidelity": "The model has no such fidelity",
     "not-ready": "The model is not ready",
     "request-too-large": "The request is too large",
     "stopping": "The service is stopping",

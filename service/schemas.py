@@ -4,10 +4,10 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pcdm_core.scoring import Fidelity
+from pcdm_core.scoring import Fidelity, FidelityName
 from service.examples import problem_example, score_example
 
-__all__ = ["Health", "ImageScore", "Problem", "ScoreAnswer", "problem_responses"]
+__all__ = ["Errors", "Health", "ImageScore", "Problem", "ScoreAnswer", "ServedFidelity", "problem_responses"]
 
 # A value that is not a number has no form in JSON; answering `null` for it would hide a fault.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -25,6 +25,19 @@ class Health(_Answer):
     status: Literal["ok"] = "ok"
 
 
+class ServedFidelity(Fidelity):
+    """A fidelity and the name by which it is asked for."""
+
+    name: FidelityName
+
+
+class Errors(_Answer):
+    """What `bits_per_dim` may be off by, bits/dim, estimated."""
+
+    noise: Finite | None = Field(description="Standard error by noise; null for a single replicate.")
+    time: Finite | None = Field(description="By the choice of noise levels, or of solver steps; null if unknown.")
+
+
 class ImageScore(_Answer):
     """The score of one image."""
 
@@ -34,9 +47,10 @@ class ImageScore(_Answer):
     score: Finite | None = Field(description="Higher is more out of distribution; null for a model not calibrated.")
     p_value: Finite | None = Field(description="Conformal p-value: (1 + calibration scores at least this) / (n + 1).")
     is_ood: bool | None = Field(description="Whether the p-value is at most `alpha`.")
-    bits_per_dim: Finite = Field(description="Bound on the negative log-likelihood of the image as it was scored.")
+    bits_per_dim: Finite = Field(description="Negative log-likelihood of the image as it was scored, or its bound.")
     terms: dict[str, Finite] = Field(description="The summands of `bits_per_dim`.")
-    network_calls: int = Field(description="Evaluations of a network that this image took.")
+    errors: Errors = Field(description="How far `bits_per_dim` can be trusted.")
+    network_calls: int = Field(description="Evaluations of a network that this image took, verdict and likelihood.")
     original_size: tuple[int, int] = Field(description="Width and height of the upload, upright.")
     scored_size: tuple[int, int] = Field(description="Width and height that the model saw.")
     resized: bool = Field(description="Whether the pixels were resampled, so that all values are of the resized image.")
@@ -49,7 +63,7 @@ class ScoreAnswer(_Answer):
 
     model: str = Field(description="Name of the model.")
     digest: str = Field(description="Digest of the model: equal digests give equal scores.")
-    fidelity: Fidelity = Field(description="How the likelihood was estimated.")
+    fidelity: ServedFidelity = Field(description="How the likelihood was estimated.")
     alpha: Finite | None = Field(description="Level at which `is_ood` was decided; null for a model not calibrated.")
     results: list[ImageScore]
     request_id: str

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pcdm_core.data import ImageSource, load_array
-from pcdm_core.scoring import CascadeScorer, Fidelity, Score
+from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, Score
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -23,6 +23,7 @@ __all__ = [
     "LimitOption",
     "ModelOption",
     "errors",
+    "fidelity_of",
     "images_of",
     "print_json",
     "progress",
@@ -68,6 +69,17 @@ def images_of(source: ImageSource, scorer: CascadeScorer, *, name: str) -> NDArr
     """All images of a source as the model takes them, ``[N, C, H, W]``."""
     with progress(f"reading {name}", len(source)) as update:
         return load_array(source, scorer.preprocessing, progress=update)
+
+
+def fidelity_of(scorer: CascadeScorer, name: FidelityName) -> Fidelity:
+    """The settings of a fidelity.
+
+    Raises:
+        ValueError: If the model has no such fidelity.
+    """
+    if name not in scorer.fidelities:
+        raise ValueError(f"{scorer.model_name} has no fidelity {name!r}, only {', '.join(scorer.fidelities)}")
+    return scorer.fidelities[name]
 
 
 def scores_of(

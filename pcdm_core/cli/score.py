@@ -16,12 +16,13 @@ from pcdm_core.cli.console import (
     LimitOption,
     ModelOption,
     errors,
+    fidelity_of,
     print_json,
     progress,
     stdout,
 )
 from pcdm_core.data import ImageSource, open_images
-from pcdm_core.scoring import CascadeScorer
+from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName
 
 __all__ = ["score"]
 
@@ -31,6 +32,9 @@ def score(
     model: ModelOption = DEFAULT_MODEL,
     limit: LimitOption = None,
     strict: Annotated[bool, typer.Option(help="Refuse images of another size instead of resizing them.")] = False,
+    fidelity: Annotated[
+        FidelityName, typer.Option(help="How carefully the likelihood is computed; the verdict is the same at all.")
+    ] = "fast",
     json: JsonOption = False,
 ) -> None:
     """Out-of-distribution score, p-value and bits/dim of images."""
@@ -38,16 +42,18 @@ def score(
         scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no calibration.json: make one with pcdm calibrate {model} --fit DATA")
+        settings = fidelity_of(scorer, fidelity)
         # All are opened first: a mistyped path is told before the others have taken their time.
         sources = [open_images(path, limit=limit) for path in paths]
         results: list[dict[str, Any]] = []
         for path, source in zip(paths, sources, strict=True):
             with progress(f"scoring {path}", len(source)) as update:
-                results += _score_source(scorer, source, strict=strict, update=update)
+                results += _score_source(scorer, source, settings, strict=strict, update=update)
         if json:
-            print_json({"model": scorer.model_name, "digest": scorer.digest, "alpha": scorer.alpha, "results": results})
+            document = {"model": scorer.model_name, "digest": scorer.digest, "alpha": scorer.alpha}
+            print_json(document | {"fidelity": {"name": fidelity, **settings.model_dump()}, "results": results})
             return
-        table = Table(title=f"{scorer.model_name}: flagged at p <= {scorer.alpha}")
+        table = Table(title=f"{scorer.model_name}: flagged at p <= {scorer.alpha}, bits/dim {fidelity}")
         table.add_column("source", overflow="fold")
         for column in ("score", "p-value", "bits/dim", "verdict"):
             table.add_column(column, justify="right")
@@ -59,7 +65,7 @@ def score(
 
 
 def _score_source(
-    scorer: CascadeScorer, source: ImageSource, *, strict: bool, update: Callable[[int], None]
+    scorer: CascadeScorer, source: ImageSource, fidelity: Fidelity, *, strict: bool, update: Callable[[int], None]
 ) -> Iterator[dict[str, Any]]:
     """Read and score one batch at a time, so that memory does not grow with the number of photographs."""
     items, done = iter(source), 0
@@ -70,7 +76,7 @@ def _score_source(
             prepared.append(scorer.preprocessing.prepare(item.image, name=item.source, strict=strict))
         if not names:
             return
-        scores = scorer.score(np.stack([image.pixels for image in prepared]))
+        scores = scorer.score(np.stack([image.pixels for image in prepared]), fidelity)
         for name, image, one in zip(names, prepared, scores, strict=True):
             yield {
                 "source": name,
@@ -79,6 +85,7 @@ def _score_source(
                 "is_ood": one.is_ood,
                 "bits_per_dim": one.bits_per_dim,
                 "terms": one.terms,
+                "errors": {"noise": one.stderr, "time": one.time_error},
                 "network_calls": one.network_calls,
                 "original_size": list(image.original_size),
                 "resized": image.resized,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pcdm_core.likelihood.decoder import lattice_position, prior, prior_term, reconstruction, reconstruction_by_pixel
+from pcdm_core.likelihood.earth_mover import earth_mover_bound, wavelet_earth_mover
 from pcdm_core.likelihood.flow import (
     Divergence,
     FlowDensity,
@@ -12,17 +13,20 @@ from pcdm_core.likelihood.flow import (
     require_density,
 )
 from pcdm_core.likelihood.nodes import Method, NoiseLevels, embedded_weights, gauss_legendre, noise_levels
-from pcdm_core.likelihood.noise import Draw, NoiseKind, white_noise
-from pcdm_core.likelihood.ode import runge_kutta_step
+from pcdm_core.likelihood.noise import Draw, NoiseKind, random_signs, white_noise
+from pcdm_core.likelihood.path import FlowPath, advance
 
 __all__ = [
     "Divergence",
     "Draw",
     "FlowDensity",
+    "FlowPath",
     "Method",
     "NoiseKind",
     "NoiseLevels",
+    "advance",
     "density_field",
+    "earth_mover_bound",
     "embedded_weights",
     "flow_log_density",
     "gauss_legendre",
@@ -31,9 +35,10 @@ __all__ = [
     "noise_log_density",
     "prior",
     "prior_term",
+    "random_signs",
     "reconstruction",
     "reconstruction_by_pixel",
     "require_density",
-    "runge_kutta_step",
+    "wavelet_earth_mover",
     "white_noise",
 ]

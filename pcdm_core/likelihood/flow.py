@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pcdm_core.likelihood.ode import Field, State, integrate
+from pcdm_core.likelihood.ode import Field, State
+from pcdm_core.likelihood.path import FlowPath, travel
 from pcdm_core.likelihood.velocity import predicted_noise_at, velocity, velocity_divergence
 from pcdm_core.model import Cascade
 from pcdm_core.transforms import Transform
@@ -27,11 +28,13 @@ class FlowDensity:
 
     Attributes:
         log_density: ``log p(z_0^(s) | z_0^(<s))`` of each scale, nats, ``[B, S]`` float64.
-        network_calls: Network evaluations for each image, over all scales.
+        error: What `log_density` is more than by the embedded solver of lower order, nats, ``[B, S]`` float64.
+        network_calls: Network evaluations for each image and scale, ``[B, S]`` int64.
     """
 
     log_density: Tensor
-    network_calls: int
+    error: Tensor
+    network_calls: Tensor
 
 
 def flow_log_density(
@@ -39,6 +42,7 @@ def flow_log_density(
     z0: tuple[Tensor, ...],
     *,
     steps: int,
+    tolerance: float | None = None,
     divergence: Divergence = "exact",
     probes: tuple[Tensor, ...] | None = None,
 ) -> FlowDensity:
@@ -47,29 +51,37 @@ def flow_log_density(
         dz / dgamma = 1/2 (sigma eps_hat - sigma^2 z)
         log p(z_0)  = log N(z_1; 0, P) + 1/2 Int ( sigma div eps_hat - sigma^2 rank(P) ) dgamma
 
-    by the classical Runge-Kutta method on a uniform grid: every image is integrated by itself, so its density does not
-    depend on its batch-mates.
+    Every image is integrated by itself, on a uniform grid or with steps of its own, so its density does not depend on
+    its batch-mates.
 
     Args:
         cascade: The model. It computes in the precision of ``z0``.
         z0: Sampled latents of every scale, ``[B, *shape(s)]``.
-        steps: Of the grid; four network calls each.
+        steps: Of the grid, six network calls each; with a tolerance, the first step is one of so many.
+        tolerance: Error of one step that is let pass, nats per dimension, see `advance`; None for the grid.
         divergence: How the divergence is computed.
         probes: For ``hutchinson``: ``[B, *shape(s)]`` of each scale, with mean zero and covariance ``I`` (or ``P_s``).
 
     Raises:
         ValueError: If the transform is not volume preserving, so that densities of scales do not multiply to a density
-            of the image; or if ``steps`` or ``probes`` do not fit.
+            of the image; or if ``steps``, ``tolerance`` or ``probes`` do not fit.
     """
     transform = cascade.transform
     require_density(transform)
     if (divergence == "hutchinson") != (probes is not None):
         raise ValueError("probes belong to the hutchinson divergence: give both or neither")
-    densities = [
-        _scale_log_density(cascade, scale, z0, steps, None if probes is None else probes[scale - 1])
+    paths = [
+        _scale_path(cascade, scale, z0, steps, tolerance, None if probes is None else probes[scale - 1])
         for scale in range(1, transform.scales + 1)
     ]
-    return FlowDensity(torch.stack(densities, dim=1), 4 * steps * transform.scales)
+    densities = [
+        noise_log_density(path.z, transform.rank(scale)) + path.growth for scale, path in enumerate(paths, start=1)
+    ]
+    return FlowDensity(
+        torch.stack(densities, dim=1),
+        torch.stack([path.error for path in paths], dim=1),
+        torch.stack([path.calls for path in paths], dim=1),
+    )
 
 
 def require_density(transform: Transform) -> None:
@@ -86,14 +98,19 @@ def require_density(transform: Transform) -> None:
         )
 
 
-def _scale_log_density(
-    cascade: Cascade, scale: int, z0: tuple[Tensor, ...], steps: int, probe: Tensor | None
-) -> Tensor:
-    z = z0[scale - 1]
-    growth = torch.zeros(len(z), dtype=torch.float64, device=z.device)
-    field = density_field(cascade, scale, cascade.condition(scale, z0), probe)
-    z1, growth = integrate(field, (z, growth), cascade.config.gamma_min, cascade.config.gamma_max, steps)
-    return noise_log_density(z1, cascade.transform.rank(scale)) + growth
+def _scale_path(
+    cascade: Cascade, scale: int, z0: tuple[Tensor, ...], steps: int, tolerance: float | None, probe: Tensor | None
+) -> FlowPath:
+    """All images of one scale brought to gamma_1."""
+    condition = cascade.condition(scale, z0)
+
+    def field_of(images: Tensor) -> Field:
+        shown = None if condition is None else condition[images]
+        return density_field(cascade, scale, shown, None if probe is None else probe[images])
+
+    ends = (cascade.config.gamma_min, cascade.config.gamma_max)
+    rank = cascade.transform.rank(scale)
+    return travel(field_of, z0[scale - 1], ends, rank=rank, steps=steps, tolerance=tolerance)
 
 
 def density_field(cascade: Cascade, scale: int, condition: Tensor | None, probe: Tensor | None) -> Field:
@@ -110,7 +127,7 @@ def density_field(cascade: Cascade, scale: int, condition: Tensor | None, probe:
     """
     rank = cascade.transform.rank(scale)
 
-    def field(state: State, gamma: float) -> State:
+    def field(state: State, gamma: Tensor) -> State:
         z, _ = state
         with torch.enable_grad():
             point = z.detach().requires_grad_()

@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Draw", "NoiseKind", "white_noise"]
+__all__ = ["Draw", "NoiseKind", "random_signs", "white_noise"]
 
 NoiseKind = Literal["shared", "keyed"]
 """``shared``: one bank for all images, so that comparisons between images get sharper (detection). ``keyed``: by image
 content, so that errors of different images are independent and means are unbiased (evaluation)."""
 
 
-Draw = int | Literal["z0", "probe"]
-"""What noise is for: a node of the quadrature, ``z_0``, or the probe of a divergence."""
+Draw = int | Literal["z0"]
+"""What noise is for: a node of the quadrature; ``z_0``; below zero, the probe of a scale, see `random_signs`."""
 
 
 def white_noise(kind: NoiseKind, image: NDArray[Any], size: int, *, seed: int, replicate: int, draw: Draw) -> Tensor:
@@ -38,6 +38,26 @@ def white_noise(kind: NoiseKind, image: NDArray[Any], size: int, *, seed: int, r
     """
     key = image.tobytes() if kind == "keyed" else b""
     return _bank(size, _number(seed, replicate, draw)) if not key else _draw(size, _number(seed, replicate, draw, key))
+
+
+def random_signs(kind: NoiseKind, image: NDArray[Any], size: int, *, seed: int, scale: int) -> Tensor:
+    """Random signs, the probe of a divergence at one scale: a pure function of the arguments.
+
+    Of all probes with independent coordinates, signs give the trace with the least variance: the diagonal of the
+    Jacobian, much the largest part of it here, adds nothing to it.
+
+    Args:
+        kind: As for `white_noise`.
+        image: As for `white_noise`.
+        size: How many.
+        seed: Seed of the whole bank.
+        scale: 1 (coarsest) to S.
+
+    Returns:
+        -1 and 1, float32, ``[size]``; shared between calls, so not to be written to.
+    """
+    white = white_noise(kind, image, size, seed=seed, replicate=0, draw=-scale)
+    return torch.where(white < 0, -1.0, 1.0)
 
 
 def _number(seed: int, replicate: int, draw: Draw, key: bytes = b"") -> int:

@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-from math import exp
-
 import torch
 from torch import Tensor
 
 from pcdm_core.model import Cascade
 
-__all__ = ["noise_variance", "predicted_noise_at", "velocity", "velocity_divergence"]
+__all__ = ["noise_of_velocity", "predicted_noise_at", "velocity", "velocity_divergence"]
 
 
-def noise_variance(gamma: float) -> float:
-    """``sigma^2 = sigmoid(gamma)`` of one noise level, in double precision; ``alpha^2`` is that of ``-gamma``."""
-    return 1 / (1 + exp(-gamma))
+def predicted_noise_at(cascade: Cascade, scale: int, z: Tensor, gamma: Tensor, condition: Tensor | None) -> Tensor:
+    """``P_s eps_hat_s(z; gamma, condition)`` of the shape of ``z``; ``gamma`` is ``[B]`` in any precision."""
+    return cascade.predicted_noise(scale, z, gamma.to(z.dtype), condition)
 
 
-def predicted_noise_at(cascade: Cascade, scale: int, z: Tensor, gamma: float, condition: Tensor | None) -> Tensor:
-    """``P_s eps_hat_s(z; gamma, condition)`` of images that are all at one noise level, of the shape of ``z``."""
-    level = torch.full((len(z),), gamma, device=z.device, dtype=z.dtype)
-    return cascade.predicted_noise(scale, z, level, condition)
-
-
-def velocity(z: Tensor, predicted_noise: Tensor, gamma: float) -> Tensor:
+def velocity(z: Tensor, predicted_noise: Tensor, gamma: Tensor) -> Tensor:
     """``dz/dgamma = 1/2 (sigma eps_hat - sigma^2 z)`` (arXiv 2011.13456, in the negative log signal-to-noise ratio).
 
     Args:
         z: Latents of a scale, ``[B, *shape(s)]``, in the range of ``P_s``.
         predicted_noise: ``P_s eps_hat_s`` at ``z``.
-        gamma: Noise level of all of them.
+        gamma: Noise levels, ``[B]`` float64.
 
     Returns:
         Of the shape of ``z``, in the range of ``P_s``.
     """
-    variance = noise_variance(gamma)
-    return torch.as_tensor(0.5 * (variance**0.5 * predicted_noise - variance * z))
+    sigma = _sigma(gamma, z)
+    return 0.5 * (sigma * predicted_noise - sigma.square() * z)
 
 
-def velocity_divergence(trace: Tensor, rank: int, gamma: float) -> Tensor:
+def noise_of_velocity(z: Tensor, slope: Tensor, gamma: Tensor) -> Tensor:
+    """The predicted noise that gave this `velocity`: its inverse, with ``slope`` for ``dz/dgamma``."""
+    sigma = _sigma(gamma, z)
+    return 2 * slope / sigma + sigma * z
+
+
+def velocity_divergence(trace: Tensor, rank: int, gamma: Tensor) -> Tensor:
     """``1/2 (sigma div eps_hat - sigma^2 rank(P_s))``: the divergence of `velocity` on the range of ``P_s``.
 
     Args:
-        trace: ``div eps_hat``, or an estimate of it, ``[B]``.
+        trace: ``div eps_hat``, or an estimate of it, ``[B]`` float64.
         rank: Of ``P_s``.
-        gamma: Noise level of all of them.
+        gamma: Noise levels, ``[B]`` float64.
     """
-    variance = noise_variance(gamma)
-    return torch.as_tensor(0.5 * (variance**0.5 * trace - variance * rank))
+    variance = gamma.sigmoid()
+    return 0.5 * (variance.sqrt() * trace - variance * rank)
+
+
+def _sigma(gamma: Tensor, z: Tensor) -> Tensor:
+    """``sigma = sqrt(sigmoid(gamma))``, ready to multiply ``z``."""
+    return torch.as_tensor(gamma.sigmoid().sqrt().to(z.dtype).view(-1, *(1,) * (z.ndim - 1)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import expm1, sqrt
+from math import exp, expm1, sqrt
 
 import torch
 from torch import Tensor
 
-from pcdm_core.likelihood.velocity import noise_variance, predicted_noise_at
+from pcdm_core.likelihood.velocity import predicted_noise_at
 from pcdm_core.model import Cascade
 from pcdm_core.sampling.noise import ImageNoise
 
@@ -30,9 +30,14 @@ def ancestral_step(z: Tensor, predicted_noise: Tensor, noise: Tensor, gamma: flo
         lower: ``gamma_s``, the noise level to go to.
     """
     change = -expm1(lower - gamma)
-    ratio = sqrt(noise_variance(-lower) / noise_variance(-gamma))
-    mean = ratio * (z - change * sqrt(noise_variance(gamma)) * predicted_noise)
-    return mean + sqrt(noise_variance(lower) * change) * noise
+    ratio = sqrt(_variance(-lower) / _variance(-gamma))
+    mean = ratio * (z - change * sqrt(_variance(gamma)) * predicted_noise)
+    return mean + sqrt(_variance(lower) * change) * noise
+
+
+def _variance(gamma: float) -> float:
+    """``sigma^2 = sigmoid(gamma)`` in double precision; ``alpha^2`` is that of ``-gamma``."""
+    return 1 / (1 + exp(-gamma))
 
 
 @torch.no_grad()
@@ -73,7 +78,7 @@ def ancestral_latents(
         z = next(draws).to(device, dtype)
         for step in range(steps, 0, -1):
             gamma, lower = gammas[step], gammas[step - 1]
-            predicted = predicted_noise_at(cascade, scale, z, gamma, condition)
+            predicted = predicted_noise_at(cascade, scale, z, torch.full((len(z),), gamma, device=device), condition)
             z = ancestral_step(z, predicted, next(draws).to(device, dtype), gamma, lower)
             if on_step is not None:
                 on_step()

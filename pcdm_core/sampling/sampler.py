@@ -18,7 +18,7 @@ __all__ = ["SamplingMethod", "sample_images", "sample_latents"]
 
 SamplingMethod = Literal["ancestral", "flow"]
 """``ancestral``: the reverse process, noisy in every step, one network call each. ``flow``: the probability flow, noisy
-at its start only, four network calls a step; few steps are enough."""
+at its start only, six network calls a step; few steps are enough."""
 
 
 def sample_latents(

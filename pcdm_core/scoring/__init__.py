@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pcdm_core.scoring.bound_map import BoundMap, bound_map
-from pcdm_core.scoring.scorer import CALIBRATION_FILE, CascadeScorer, Precision
+from pcdm_core.scoring.evaluator import Precision
+from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
+from pcdm_core.scoring.scorer import CALIBRATION_FILE, CascadeScorer
 from pcdm_core.scoring.units import Fidelity, Score, Scorer, Unit, UnitResult
 
 __all__ = [
     "CALIBRATION_FILE",
+    "FIDELITIES",
     "BoundMap",
     "CascadeScorer",
     "Fidelity",
+    "FidelityName",
     "Precision",
     "Score",
     "Scorer",

@@ -82,7 +82,7 @@ def bound_map(
     for start in range(0, len(images), scorer.batch_size):
         # The very blocks and batches of `CascadeScorer.score`: the last digits of a network depend on them.
         block = nats[start : start + scorer.batch_size]
-        for units in scorer.batches(scorer.plan(images[start : start + scorer.batch_size], settings)):
+        for units in scorer.batches(scorer.plan_likelihood(images[start : start + scorer.batch_size], settings)):
             latents, scale = scorer.latents(units), units[0].scale
             if scale == 0:
                 terms = _terms_without_network(scorer, latents, dimensions)

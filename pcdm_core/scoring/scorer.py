@@ -3,53 +3,43 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Literal, Self
+from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pcdm_core.data import Preprocessing
 from pcdm_core.detection import Calibration, CalibrationIdentity, CalibrationMismatchError
-from pcdm_core.likelihood import (
-    Draw,
-    Method,
-    NoiseLevels,
-    noise_levels,
-    prior,
-    reconstruction,
-    require_density,
-    white_noise,
-)
-from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma, load_pretrained
-from pcdm_core.scoring.bound_units import combine_bound
-from pcdm_core.scoring.flow_units import combine_flow, flow_bucket, latent_terms, next_step, run_flow_step
-from pcdm_core.scoring.prediction import Latents, Prediction
+from pcdm_core.likelihood import require_density
+from pcdm_core.model import Cascade, load_pretrained
+from pcdm_core.scoring.evaluator import Evaluator, Part, Precision
+from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
+from pcdm_core.scoring.flow_units import next_step
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
 
-__all__ = ["CALIBRATION_FILE", "CascadeScorer", "Precision"]
+__all__ = ["CALIBRATION_FILE", "CascadeScorer"]
 
 CALIBRATION_FILE = "calibration.json"
-Precision = Literal["float32", "bfloat16"]
 
-# Four calls of a network, each with its gradient, which takes about twice as long as the call.
-_FLOW_COST = 12.0
+# Six calls of a network, each with its gradient, which takes about twice as long as the call.
+_FLOW_COST = 18.0
 
 
-class CascadeScorer:
+class CascadeScorer(Evaluator):
     """The `Scorer` of one cascade.
 
     Attributes:
         model_name: Name of the model's folder.
         digest: Digest of its configuration and weights.
-        precision: Autocast of the networks' inner part.
         calibration: Detector and calibration scores, or None.
-        fidelity: Default settings: those of the calibration, if there is one.
+        fidelities: What may be asked for by name. ``fast``, the default, is the calibration's, if there is one; a
+            transform that does not preserve volume has no ``exact``.
         preprocessing: What makes any image the model's input.
     """
 
@@ -63,18 +53,20 @@ class CascadeScorer:
         calibration: Calibration | None = None,
         batch_size: int = 128,
     ) -> None:
-        self.cascade = cascade.eval().requires_grad_(False)
+        super().__init__(cascade, precision)
         self.model_name = model_name
         self.digest = digest
-        self.precision: Precision = precision
         self.calibration = calibration
         self.batch_size = batch_size
         channels, height, width = cascade.config.image_shape
         self.preprocessing = Preprocessing.model_validate({"channels": channels, "height": height, "width": width})
-        self._known_levels: dict[tuple[Method, int], list[NoiseLevels]] = {}
-        self.fidelity = Fidelity()
+        known = dict(FIDELITIES)
+        if not cascade.transform.volume_preserving:
+            del known["exact"]
         if calibration is not None:
-            self.fidelity = Fidelity.model_validate(calibration.identity.fidelity)
+            known["fast"] = Fidelity.model_validate(calibration.identity.fidelity)
+        self.fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType(known)
+        if calibration is not None:
             self._check(calibration)
 
     @classmethod
@@ -99,6 +91,11 @@ class CascadeScorer:
         return cls(cascade, model_name=name, digest=digest, precision=precision, calibration=calibration)
 
     @property
+    def fidelity(self) -> Fidelity:
+        """The default settings, those of ``fast``: verdicts are made at these."""
+        return self.fidelities["fast"]
+
+    @property
     def alpha(self) -> float | None:
         """False-positive rate at which images are flagged, or None without calibration."""
         return None if self.calibration is None else self.calibration.alpha
@@ -108,7 +105,8 @@ class CascadeScorer:
         return CalibrationIdentity(
             model_digest=self.digest,
             detector=detector,
-            fidelity=fidelity.model_dump(),
+            # What a method has no use for is no part of it.
+            fidelity=fidelity.model_dump(exclude_none=True),
             preprocessing=self.preprocessing.model_dump(),
             precision=self.precision,
         )
@@ -119,28 +117,42 @@ class CascadeScorer:
             raise CalibrationMismatchError("the calibration was made for something else: " + "; ".join(differences))
 
     def plan(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Unit]:
-        """Units of images ``[N, C, H, W]``.
+        """Units of images ``[N, C, H, W]``: those of the likelihood, and those of the verdict where they are others.
 
         Raises:
-            ValueError: If the images are not uint8 of the model's shape.
+            ValueError: As `plan_likelihood`.
+        """
+        units = self.plan_likelihood(images, settings)
+        if self.calibration is not None and settings != self.fidelity:
+            units += self.plan_likelihood(images, self.fidelity)
+        return units
+
+    def plan_likelihood(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Unit]:
+        """Units of the likelihood alone.
+
+        Raises:
+            ValueError: If the images are not uint8 of the model's shape, or the flow is asked of a transform that does
+                not preserve volume.
         """
         shape = self.cascade.config.image_shape
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             raise ValueError(f"expected uint8 images [N, {shape}], got {images.dtype} {images.shape}")
-        transform = self.cascade.transform
+        transform, flow = self.cascade.transform, settings.method == "flow"
+        # Steps of the flow share a batch whatever their number, as each image has a noise level of its own.
+        kind: tuple[str | int, ...] = ()
+        if flow:
+            require_density(transform)
+            kind = ("flow", "grid" if settings.tolerance is None else str(settings.tolerance))
         units = []
         for index, image in enumerate(images):
             for replicate in range(settings.replicates):
-                units.append(Unit(index, image, 0, 0, replicate, settings, 0.01, (self.digest, 0)))
+                units.append(Unit(index, image, 0, 0, replicate, settings, 0.01, (self.digest, 0, *kind)))
                 for scale in range(1, transform.scales + 1):
-                    cost = prod(transform.resolution(scale)) / prod(shape)
-                    units += [
-                        Unit(index, image, scale, node, replicate, settings, cost, (self.digest, scale))
-                        for node in range(1 if settings.method == "flow" else settings.nodes)
-                    ]
-        if settings.method == "flow":
-            require_density(transform)
-            units = [replace(unit, bucket=flow_bucket(unit), cost=_FLOW_COST * unit.cost) for unit in units]
+                    cost = prod(transform.resolution(scale)) / prod(self.cascade.config.image_shape)
+                    cost *= _FLOW_COST if flow else 1.0
+                    bucket = (self.digest, scale, *kind)
+                    nodes = range(1 if flow else settings.nodes)
+                    units += [Unit(index, image, scale, node, replicate, settings, cost, bucket) for node in nodes]
         return units
 
     def run(self, units: Sequence[Unit]) -> list[UnitResult]:
@@ -156,83 +168,11 @@ class CascadeScorer:
             raise ValueError("a batch takes units of one bucket of this model")
         # The flow differentiates its network, which inference mode forbids.
         with torch.inference_mode(units[0].fidelity.method != "flow"), torch.no_grad():
-            return self._run(units)
-
-    def _run(self, units: Sequence[Unit]) -> list[UnitResult]:
-        cascade, latents = self.cascade, self.latents(units)
-        scale, flow = units[0].scale, units[0].fidelity.method == "flow"
-        if scale == 0:
-            decoded = reconstruction(cascade, latents.images, latents.z0)
-            if flow:
-                terms = latent_terms(decoded, latents, cascade)
-            else:
-                terms = torch.cat((decoded[:, None], prior(cascade, latents.coefficients)), dim=1)
-            return [UnitResult(row) for row in terms.cpu().numpy()]
-        if flow:
-            probe = self.noise(units, ["probe"] * len(units))[scale - 1]
-            return run_flow_step(cascade, latents, probe, units)
-        prediction = self.predict(latents, units)
-        noise, predicted = prediction.noise, prediction.predicted_noise
-        # Error and norm of each subband.
-        bands = len(cascade.transform.bands(scale))
-        error, norm = (a.double().square().reshape(len(a), bands, -1).sum(2) for a in (noise - predicted, predicted))
-        squared_noise = noise.double().square().flatten(1).sum(1)
-        term = prediction.term(error.sum(1), squared_noise, cascade.transform.rank(scale))
-        return [UnitResult(row) for row in torch.cat((term[:, None], error, norm), dim=1).cpu().numpy()]
+            return self.evaluate(units)
 
     def follow(self, unit: Unit, result: UnitResult) -> Unit | None:
         """The next solver step of the flow; None for all else."""
         return next_step(unit, result)
-
-    def latents(self, units: Sequence[Unit]) -> Latents:
-        """Images of units, their clean coefficients and a sample of their ``z_0``."""
-        images = torch.from_numpy(np.stack([unit.image for unit in units])).to(self.cascade.device)
-        coefficients = self.cascade.transform.forward(self.cascade.pixels(images))
-        return Latents(
-            images, coefficients, self.cascade.sample_z0(coefficients, self.noise(units, ["z0"] * len(units)))
-        )
-
-    def predict(self, latents: Latents, units: Sequence[Unit]) -> Prediction:
-        """Noise and predicted noise of units of one bucket that has a network."""
-        cascade, device, scale = self.cascade, self.cascade.device, units[0].scale
-        z, noise = latents.coefficients[scale - 1], self.noise(units, [unit.node for unit in units])[scale - 1]
-        places = [(self._levels(unit.fidelity)[scale - 1], unit.node) for unit in units]
-        gamma = torch.tensor([levels.gamma[node] for levels, node in places], device=device)
-        weight = torch.tensor([levels.weights[node] for levels, node in places], device=device)
-        alpha, sigma = alpha_sigma(gamma[:, None, None, None])
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            condition = cascade.condition(scale, latents.z0)
-            predicted = cascade.predicted_noise(scale, alpha * z + sigma * noise, gamma, condition)
-        predictor = cascade.predictors[scale - 1]
-        share = (
-            predictor.linear_error(gamma).double() if isinstance(predictor, NoisePredictor) else torch.ones_like(weight)
-        )
-        return Prediction(noise, predicted, weight, share)
-
-    def _levels(self, fidelity: Fidelity) -> list[NoiseLevels]:
-        """Noise levels and weights of every scale."""
-        key = (fidelity.method, fidelity.nodes)
-        if key not in self._known_levels:
-            schedule, scales = self.cascade.schedule, range(1, self.cascade.transform.scales + 1)
-            self._known_levels[key] = [noise_levels(schedule, scale, *key) for scale in scales]
-        return self._known_levels[key]
-
-    def noise(self, units: Sequence[Unit], draws: Sequence[Draw]) -> tuple[Tensor, ...]:
-        """``eps^(s)`` of every scale for each unit and use, ``[B, *shape(s)]``."""
-        size = self.cascade.transform.noise_dimensions
-        rows = [
-            white_noise(
-                unit.fidelity.noise,
-                unit.image,
-                size,
-                seed=unit.fidelity.seed,
-                # The draws of an image share one probe: its error would look like likelihood in their average.
-                replicate=0 if draw == "probe" else unit.replicate,
-                draw=draw,
-            )
-            for unit, draw in zip(units, draws, strict=True)
-        ]
-        return self.cascade.transform.noise(torch.stack(rows).to(self.cascade.device))
 
     def batches(self, units: Sequence[Unit]) -> Iterator[list[Unit]]:
         """Units bucket by bucket, at most `batch_size` at a time."""
@@ -245,25 +185,30 @@ class CascadeScorer:
 
     def combine(self, units: Sequence[Unit], results: Sequence[UnitResult]) -> list[Score]:
         """One score for each image of a plan, in order."""
-        grouped: dict[int, list[tuple[Unit, NDArray[np.float64]]]] = defaultdict(list)
+        grouped: dict[int, dict[Fidelity, list[Part]]] = defaultdict(lambda: defaultdict(list))
         for unit, result in zip(units, results, strict=True):
-            grouped[unit.index].append((unit, result.values))
-        return [self._judge(self._combine(grouped[index]), grouped[index][0][0].fidelity) for index in sorted(grouped)]
+            grouped[unit.index][unit.fidelity].append((unit, result.values))
+        return [
+            self._judge({key: self.likelihood(of) for key, of in grouped[index].items()}) for index in sorted(grouped)
+        ]
 
-    def _combine(self, parts: list[tuple[Unit, NDArray[np.float64]]]) -> Score:
-        fidelity = parts[0][0].fidelity
-        if fidelity.method == "flow":
-            return combine_flow(parts, self.cascade)
-        return combine_bound(parts, self.cascade, self._levels(fidelity))
-
-    def _judge(self, score: Score, fidelity: Fidelity) -> Score:
-        """Add score, p-value and verdict; nothing at another fidelity than the calibrated one."""
-        if self.calibration is None or fidelity != self.fidelity:
+    def _judge(self, found: dict[Fidelity, Score]) -> Score:
+        """The likelihood as it was asked for, with the verdict at the calibrated fidelity."""
+        if self.calibration is None:
+            (score,) = found.values()
             return score
-        scores = self.calibration.scores(score.features[None])
+        seen = found[self.fidelity]
+        asked = next((score for fidelity, score in found.items() if fidelity != self.fidelity), seen)
+        scores = self.calibration.scores(seen.features[None])
         p_values = self.calibration.p_values(scores)
-        verdict = bool(self.calibration.is_ood(p_values)[0])
-        return replace(score, score=float(scores[0]), p_value=float(p_values[0]), is_ood=verdict)
+        return replace(
+            asked,
+            score=float(scores[0]),
+            p_value=float(p_values[0]),
+            is_ood=bool(self.calibration.is_ood(p_values)[0]),
+            network_calls=sum(score.network_calls for score in found.values()),
+            features=seen.features,
+        )
 
     def score(
         self,
@@ -276,7 +221,7 @@ class CascadeScorer:
 
         Args:
             images: uint8, ``[N, C, H, W]``.
-            settings: The scorer's own `fidelity` by default.
+            settings: The scorer's own `fidelity`, ``fast``, by default.
             progress: Called with the number of images done.
         """
         settings = self.fidelity if settings is None else settings

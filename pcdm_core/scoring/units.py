@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pcdm_core.likelihood import Method, NoiseKind
 from pcdm_core.model import Frozen
@@ -23,7 +23,10 @@ class Fidelity(Frozen):
         method: ``bound``, an estimate of the continuous-time variational bound; ``certified``, a sum over finite steps
             that is itself a bound, in expectation, at any number of nodes; ``flow``, dequantisation with the density of
             the latents by the probability flow, its divergence by one probe an image.
-        nodes: Noise levels of each scale; for the flow, Runge-Kutta steps of four network calls.
+        nodes: Noise levels of each scale; for the flow, Runge-Kutta steps of six network calls, or, with a tolerance,
+            the first step is one of so many.
+        tolerance: For the flow: error of one step that is let pass, nats per dimension; every image then has steps of
+            its own. None for equal steps.
         seed: Of the noise.
         noise: Shared between images (sharper comparisons), or keyed by image content (unbiased means).
         replicates: Independent repetitions of all noise; from two on, the answer has a standard error. For the flow,
@@ -32,22 +35,37 @@ class Fidelity(Frozen):
 
     method: Method = "bound"
     nodes: int = Field(10, ge=1, le=1000)
+    tolerance: float | None = Field(None, gt=0, le=1)
     seed: int = Field(0, ge=0)
     noise: NoiseKind = "shared"
     replicates: int = Field(1, ge=1)
 
+    @model_validator(mode="after")
+    def _tolerance_of_the_flow(self) -> Self:
+        if self.tolerance is not None and self.method != "flow":
+            raise ValueError(f"tolerance: only the flow has one, the method is {self.method}")
+        return self
+
 
 @dataclass(frozen=True, eq=False)
 class FlowState:
-    """Where a solver step of the flow ended.
+    """Where a solver step of the flow ended, or what it goes back to; see `pcdm_core.likelihood.FlowPath`.
 
     Attributes:
         z: Latents of its scale, float32.
         growth: Log density gathered on the way, nats.
+        gamma: Noise level reached.
+        width: Of the next step.
+        error: Of the log density, nats.
+        calls: Network evaluations so far.
     """
 
     z: NDArray[np.float32]
     growth: float
+    gamma: float
+    width: float
+    error: float
+    calls: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +102,8 @@ class UnitResult:
     Attributes:
         values: For a network evaluation: its term of the bound, then ``||eps - eps_hat||^2`` of each subband, then
             ``||eps_hat||^2`` of each. For the terms without network: reconstruction, then the prior of each scale.
-            For the flow, after the last step: the log density; without network: reconstruction, ``log q(z_0 | x)``.
+            For the flow, after the last step: the log density, its error, network calls; without network:
+            reconstruction, ``log q(z_0 | x)``.
         state: Where a step of the flow ended that is not the last; `Scorer.follow` makes it a unit again.
     """
 
@@ -97,7 +116,8 @@ class Score:
     """The answer for one image.
 
     Attributes:
-        score: Out-of-distribution score, higher for more OOD; None for a model without calibration.
+        score: Out-of-distribution score, higher for more OOD, at the calibrated fidelity whatever was asked for; None
+            for a model without calibration.
         p_value: How rarely a normal image looks this odd, in [1/(n+1), 1]; None without calibration.
         is_ood: Whether the p-value is at most the calibration's alpha; None without calibration.
         bits_per_dim: The bound on ``-log2 p(x)`` per dimension.
@@ -106,10 +126,11 @@ class Score:
         terms: Summands of `bits_per_dim`: reconstruction, prior and diffusion of each scale; for the flow,
             reconstruction, dequantisation, flow of each scale and what several draws win.
         diffusion: The diffusion terms apart by scale and noise node, bits/dim, ``[S, nodes]``; None for the flow.
-        embedded_bits_per_dim: `bits_per_dim` from every second node only: how far it lies off tells how far the choice
-            of nodes can be trusted. None where there is no such rule (one node, ``certified``, ``flow``).
-        network_calls: Network evaluations that it took.
-        features: Spectrum of the image, what the detector sees; empty for the flow.
+        embedded_bits_per_dim: `bits_per_dim` by a coarser rule from the same network calls (every second node, or the
+            flow's solver of lower order): how far it lies off tells how far the choice of nodes, or of steps, can be
+            trusted. None where there is no such rule (one node, ``certified``).
+        network_calls: Network evaluations that it took, those of the verdict among them.
+        features: Spectrum of the image, what the detector sees; empty for the flow of a model without calibration.
     """
 
     score: float | None
@@ -123,6 +144,14 @@ class Score:
     embedded_bits_per_dim: float | None
     network_calls: int
     features: NDArray[np.float64]
+
+    @property
+    def time_error(self) -> float | None:
+        """About how far `bits_per_dim` is off by the choice of nodes, or of steps; None if unknown.
+
+        Of the nodes of the bound it is an estimate on the safe side, of the flow's steps one of the right size.
+        """
+        return None if self.embedded_bits_per_dim is None else abs(self.embedded_bits_per_dim - self.bits_per_dim)
 
 
 class Scorer(Protocol):

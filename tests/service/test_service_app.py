@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -23,7 +25,7 @@ from service_doubles import (
 
 from pcdm_core.data import Preprocessing
 from pcdm_core.model import save_pretrained
-from pcdm_core.scoring import CascadeScorer, Fidelity
+from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName
 from service import Settings, create_app
 
 from hostile_images import encode, photo  # isort: skip  # found through service_doubles
@@ -37,7 +39,7 @@ class SteeredModel(SteeredScorer):
     model_name = "steered"
     digest = "0"
     alpha = None
-    fidelity = Fidelity(nodes=1)
+    fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType({"fast": Fidelity(nodes=1)})
     preprocessing = Preprocessing(channels=1, height=1, width=2)
 
 
@@ -47,13 +49,13 @@ def steered(value: int) -> bytes:
 
 async def test_the_level_of_the_deployment_decides() -> None:
     scorer = CascadeScorer(tiny_cascade(), model_name="tiny", digest="0123")
-    plain = scorer._combine
+    plain = scorer.likelihood
 
     def calibrated(parts: Any) -> Any:
         one = plain(parts)
         return type(one)(**{**vars(one), "score": 1.0, "p_value": 0.2, "is_ood": False})
 
-    scorer._combine = calibrated  # type: ignore[method-assign]
+    scorer.likelihood = calibrated  # type: ignore[method-assign]
     for alpha, flagged in ((0.1, False), (0.2, True)):
         async with serving(scorer, Settings(alpha=alpha)) as client:
             body = (await score(client, ("a.png", NATIVE))).json()

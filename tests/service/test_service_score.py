@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from service_doubles import check_problem, score, serving, upload
+from service_doubles import check_problem, score, serving, tiny_cascade, tiny_scorer, upload
 
+from pcdm_core.model import Cascade
+from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity
 from service import Settings
 from service.schemas import Problem
 
@@ -26,15 +28,42 @@ async def test_images_are_scored_in_the_order_of_the_upload() -> None:
         alone = (await score(client, ("b.png", other))).json()
     assert answer.status_code == 200, answer.text
     body = answer.json()
-    assert (body["model"], body["digest"], body["fidelity"]["method"]) == ("tiny", "0123", "bound")
+    assert (body["model"], body["digest"]) == ("tiny", "0123")
+    assert (body["fidelity"]["name"], body["fidelity"]["method"], body["fidelity"]["nodes"]) == ("fast", "bound", 6)
     assert body["request_id"] == answer.headers["x-request-id"]
     assert [one["source"] for one in body["results"]] == ["a.png", "b.png"]
     for one in body["results"]:
         assert (one["original_size"], one["scored_size"], one["resized"]) == ([8, 8], [8, 8], False)
         assert (one["score"], one["p_value"], one["is_ood"]) == (None, None, None)
         assert sum(one["terms"].values()) == pytest.approx(one["bits_per_dim"])
-        assert one["network_calls"] == 20
+        assert one["errors"]["time"] > 0
+        assert one["network_calls"] == 12
     assert body["results"][1]["bits_per_dim"] == pytest.approx(alone["results"][0]["bits_per_dim"], abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "method"), [("fast", "bound"), ("balanced", "bound"), ("exact", "flow")])
+async def test_a_request_chooses_its_fidelity(name: str, method: str) -> None:
+    async with serving() as client:
+        answer = await score(client, ("a.png", NATIVE), fidelity=name)
+    assert answer.status_code == 200, answer.text
+    body, [one] = answer.json(), answer.json()["results"]
+    wanted = FIDELITIES[body["fidelity"].pop("name")]
+    assert Fidelity.model_validate(body["fidelity"]) == wanted
+    assert body["fidelity"]["method"] == method
+    calm = tiny_scorer().score(np.asarray(photo(8, 8)).transpose(2, 0, 1)[None], wanted)[0]
+    assert one["bits_per_dim"] == pytest.approx(calm.bits_per_dim, abs=1e-4)
+    assert one["network_calls"] == calm.network_calls
+    assert one["errors"] == {"noise": None, "time": pytest.approx(calm.time_error, abs=1e-4)}
+
+
+async def test_a_fidelity_that_the_model_does_not_have_is_refused() -> None:
+    config = tiny_cascade().config.model_copy(update={"transform": "downsample"})
+    async with serving(CascadeScorer(Cascade(config), model_name="loose", digest="0")) as client:
+        problem = check_problem(await score(client, ("a.png", NATIVE), fidelity="exact"), 422)
+        assert problem["type"].endswith("no-such-fidelity")
+        assert problem["detail"] == "loose has no fidelity exact, only fast, balanced"
+        unknown = check_problem(await score(client, ("a.png", NATIVE), fidelity="best"), 422)
+    assert "'fast', 'balanced' or 'exact'" in unknown["errors"][0]["message"]
 
 
 async def test_another_size_is_scored_resized_and_said_so() -> None:

@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pcdm_core.cli import app
-from pcdm_core.scoring import CascadeScorer, Score
+from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
 _CONFIG = """
 data = "unused"
@@ -99,6 +100,24 @@ def test_score_flags_noise_and_not_what_it_was_trained_on(workshop: Path) -> Non
     assert sum(result["is_ood"] for result in results[:20]) <= 8
 
 
+def test_score_takes_a_fidelity_and_tells_its_errors(workshop: Path) -> None:
+    def ask(*options: object) -> Any:
+        code, output, error = invoke(
+            "score", workshop / "noise.npz", "--model", workshop / "run/model", "--limit", 2, "--json", *options
+        )
+        assert code == 0, error
+        return json.loads(output)
+
+    fast, exact = ask(), ask("--fidelity", "exact")
+    assert (fast["fidelity"]["name"], fast["fidelity"]["method"], fast["fidelity"]["nodes"]) == ("fast", "bound", 3)
+    assert (exact["fidelity"]["name"], exact["fidelity"]["method"]) == ("exact", "flow")
+    for one, other in zip(fast["results"], exact["results"], strict=True):
+        assert one["p_value"] == other["p_value"]
+        assert one["bits_per_dim"] != other["bits_per_dim"]
+        assert one["network_calls"] < other["network_calls"]
+        assert one["errors"]["time"] > other["errors"]["time"] > 0
+
+
 def test_score_prints_a_table_by_default(workshop: Path) -> None:
     code, output, _ = invoke("score", workshop / "noise.npz", "--model", workshop / "run/model", "--limit", 1)
     assert code == 0
@@ -115,9 +134,9 @@ def test_score_reads_a_folder_in_batches_of_the_model(
     opened: list[int] = []
     plain = CascadeScorer.score
 
-    def score_batch(scorer: CascadeScorer, batch: NDArray[np.uint8]) -> list[Score]:
+    def score_batch(scorer: CascadeScorer, batch: NDArray[np.uint8], fidelity: Fidelity) -> list[Score]:
         opened.append(len(batch))
-        return plain(scorer, batch)
+        return plain(scorer, batch, fidelity)
 
     load = CascadeScorer.from_pretrained
 

@@ -66,7 +66,16 @@ def test_the_flow_has_terms_of_its_own(tmp_path: Path) -> None:
     answer = evaluate(tmp_path, "--method", "flow", "--nodes", 12, "--limit", 2)
     assert answer["terms"].keys() == {"reconstruction", "dequantisation", "flow_scale_1", "flow_scale_2"}
     assert answer["diffusion"] == {}
-    assert answer["network_calls"] == 4 * 12 * 2
+    assert answer["network_calls"] == 6 * 12 * 2
+    assert answer["errors"]["time"] > 0
+
+
+def test_the_flow_takes_a_tolerance(tmp_path: Path) -> None:
+    options = ("--method", "flow", "--nodes", 12, "--limit", 2, "--tolerance")
+    loose, tight = (evaluate(tmp_path, *options, tolerance) for tolerance in (1e-1, 1e-4))
+    assert tight["fidelity"]["tolerance"] == 1e-4
+    assert tight["network_calls"] > loose["network_calls"]
+    assert tight["errors"]["time"] < loose["errors"]["time"]
 
 
 def test_a_map_that_loses_volume_has_a_loose_bound(tmp_path: Path) -> None:

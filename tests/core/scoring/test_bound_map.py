@@ -163,8 +163,7 @@ def test_progress_counts_images() -> None:
 
 def test_the_settings_are_those_of_the_scorer_by_default() -> None:
     scorer, images = small_scorer(), random_pictures(1)
-    scorer.fidelity = FAST
-    assert np.array_equal(bound_map(scorer, images).bits, bound_map(scorer, images, FAST).bits)
+    assert np.array_equal(bound_map(scorer, images).bits, bound_map(scorer, images, scorer.fidelity).bits)
 
 
 # Refusals

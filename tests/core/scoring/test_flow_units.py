@@ -12,6 +12,7 @@ from pcdm_core.likelihood import flow_log_density
 from pcdm_core.scoring import CascadeScorer, Fidelity, Unit, UnitResult
 
 FLOW = Fidelity(method="flow", nodes=6)
+ADAPTIVE = Fidelity(method="flow", nodes=6, tolerance=1e-3)
 
 
 def calm_scorer(transform: str = "haar", **options: Any) -> CascadeScorer:
@@ -33,28 +34,39 @@ def run_all(scorer: CascadeScorer, units: list[Unit]) -> Iterator[tuple[Unit, Un
         yield ran, result
 
 
+@pytest.mark.parametrize("settings", [FLOW, ADAPTIVE])
 @pytest.mark.parametrize("transform", ["haar", "laplacian"])
-def test_steps_add_up_to_the_density(transform: str) -> None:
+def test_steps_add_up_to_the_density(transform: str, settings: Fidelity) -> None:
     scorer, images = calm_scorer(transform), random_pictures(2)
-    units = [unit for unit in scorer.plan(images, FLOW) if unit.scale > 0]
-    stepped = [float(result.values[0]) for _, result in run_all(scorer, units)]
-    latents = scorer.latents([units[0], units[2]])
-    probes = scorer.noise([units[0], units[2]], ["probe", "probe"])
-    whole = flow_log_density(scorer.cascade, latents.z0, steps=6, divergence="hutchinson", probes=probes).log_density
-    np.testing.assert_allclose(np.reshape(stepped, (2, 2)), whole, rtol=1e-5)
+    plan = [unit for unit in scorer.plan(images, settings) if unit.scale > 0]
+    stepped = np.stack([result.values for _, result in run_all(scorer, plan)]).reshape(2, 2, 3)
+    first, second = ([unit for unit in plan if unit.scale == scale] for scale in (1, 2))
+    whole = flow_log_density(
+        scorer.cascade,
+        scorer.latents(first).z0,
+        steps=settings.nodes,
+        tolerance=settings.tolerance,
+        divergence="hutchinson",
+        probes=(scorer.probe(first), scorer.probe(second)),
+    )
+    np.testing.assert_allclose(stepped[..., 0], whole.log_density, rtol=1e-5)
+    np.testing.assert_allclose(stepped[..., 1], whole.error, atol=1e-3)
+    assert stepped[..., 2].tolist() == whole.network_calls.tolist()
 
 
-def test_an_image_alone_and_among_others_has_the_same_likelihood() -> None:
-    scorer, images = calm_scorer(), random_pictures(5)
-    together = [score.bits_per_dim for score in scorer.score(images, FLOW)]
-    alone = [scorer.score(image[None], FLOW)[0].bits_per_dim for image in images]
+@pytest.mark.parametrize("settings", [FLOW, ADAPTIVE])
+def test_an_image_alone_and_among_others_has_the_same_likelihood(settings: Fidelity) -> None:
+    scorer, images = calm_scorer(), random_pictures(3)
+    together = [score.bits_per_dim for score in scorer.score(images, settings)]
+    alone = [scorer.score(image[None], settings)[0].bits_per_dim for image in images]
     assert together == pytest.approx(alone, abs=1e-5)
 
 
+@pytest.mark.parametrize("settings", [FLOW, ADAPTIVE])
 @pytest.mark.parametrize("size", [2, 64])
-def test_the_batch_size_changes_nothing(size: int) -> None:
+def test_the_batch_size_changes_nothing(size: int, settings: Fidelity) -> None:
     images = random_pictures(3)
-    one, other = (calm_scorer(batch_size=n).score(images, FLOW) for n in (size, 16))
+    one, other = (calm_scorer(batch_size=n).score(images, settings) for n in (size, 16))
     assert [s.bits_per_dim for s in one] == pytest.approx([s.bits_per_dim for s in other], abs=1e-5)
 
 
@@ -63,7 +75,7 @@ def test_terms_sum_to_the_total() -> None:
     for draws in (1, 3):
         score = scorer.score(image, FLOW.model_copy(update={"replicates": draws}))[0]
         assert sum(score.terms.values()) == pytest.approx(score.bits_per_dim, abs=1e-9)
-        assert score.network_calls == 4 * 6 * 2 * draws
+        assert score.network_calls == 6 * 6 * 2 * draws
 
 
 def test_draws_only_win() -> None:
@@ -77,18 +89,62 @@ def test_draws_share_a_probe_but_not_their_latents() -> None:
     scorer = calm_scorer()
     plan = scorer.plan(random_pictures(1), FLOW.model_copy(update={"replicates": 2}))
     units = [unit for unit in plan if unit.scale == 1]
-    probe, z0 = scorer.noise(units, ["probe"] * 2)[0], scorer.noise(units, ["z0"] * 2)[0]
+    probe, z0 = scorer.probe(units), scorer.noise(units, ["z0"] * 2)[0]
     assert torch.equal(probe[0], probe[1])
     assert not torch.equal(z0[0], z0[1])
 
 
-def test_units_of_different_steps_do_not_share_a_batch() -> None:
+def test_units_of_different_steps_share_a_batch() -> None:
     scorer = calm_scorer()
-    first = next(unit for unit in scorer.plan(random_pictures(1), FLOW) if unit.scale == 1)
+    first, other = (unit for unit in scorer.plan(random_pictures(2), FLOW) if unit.scale == 1)
     second = scorer.follow(first, scorer.run([first])[0])
     assert second is not None
-    with pytest.raises(ValueError, match="one bucket"):
-        scorer.run([first, second])
+    alone = [scorer.run([unit])[0].state for unit in (second, other)]
+    together = [result.state for result in scorer.run([second, other])]
+    for one, two in zip(alone, together, strict=True):
+        assert one is not None
+        assert two is not None
+        np.testing.assert_allclose(one.z, two.z, atol=1e-6)
+        assert (one.gamma, one.calls) == (two.gamma, two.calls)
+        assert one.growth == pytest.approx(two.growth, abs=1e-4)
+
+
+def test_every_image_has_steps_of_its_own() -> None:
+    scorer = calm_scorer()
+    images = np.concatenate((random_pictures(3), np.zeros((1, 3, 8, 8), np.uint8)))
+    scores = scorer.score(images, ADAPTIVE)
+    assert len({score.network_calls for score in scores}) > 1
+
+
+def test_a_tolerance_is_reached_and_its_error_told() -> None:
+    scorer, images = calm_scorer(), random_pictures(3)
+    exact = scorer.score(images, FLOW.model_copy(update={"nodes": 32}))
+    for score, true in zip(scorer.score(images, ADAPTIVE), exact, strict=True):
+        assert score.time_error is not None
+        assert abs(score.bits_per_dim - true.bits_per_dim) < 0.01
+
+
+def test_only_the_flow_has_a_tolerance() -> None:
+    with pytest.raises(ValueError, match="tolerance: only the flow has one, the method is bound"):
+        Fidelity(tolerance=1e-3)
+
+
+def test_probes_are_signs_that_differ_between_images_scales_and_seeds() -> None:
+    scorer, images = calm_scorer(), random_pictures(2)
+    rows = []
+    for seed in (0, 1):
+        plan = scorer.plan(images, FLOW.model_copy(update={"noise": "keyed", "seed": seed}))
+        for scale in (1, 2):
+            rows += [row.flatten()[:48] for row in scorer.probe([unit for unit in plan if unit.scale == scale])]
+    assert all(torch.equal(row.abs(), torch.ones(48)) for row in rows)
+    assert len({tuple(row.tolist()) for row in rows}) == len(rows)
+
+
+def test_probes_of_a_redundant_scale_lie_in_its_range() -> None:
+    scorer = calm_scorer("laplacian")
+    units = [unit for unit in scorer.plan(random_pictures(1), FLOW) if unit.scale == 2]
+    probe = scorer.probe(units)
+    assert torch.allclose(scorer.cascade.transform.project(2, probe), probe, atol=1e-6)
 
 
 def test_units_of_the_bound_are_not_followed() -> None:

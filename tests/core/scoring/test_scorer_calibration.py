@@ -7,7 +7,7 @@ from tiny_scorers import random_pictures, small_cascade, small_scorer
 
 from pcdm_core.detection import Calibration, CalibrationMismatchError
 from pcdm_core.model import save_pretrained
-from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity
+from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity
 
 FIDELITY = Fidelity(nodes=2, seed=7)
 
@@ -45,12 +45,32 @@ def test_the_calibration_sets_fidelity_and_alpha(calibration: Calibration) -> No
     assert small_scorer().alpha is None
 
 
-@pytest.mark.parametrize("change", [{"nodes": 3}, {"seed": 8}, {"noise": "keyed"}, {"replicates": 2}])
-def test_another_fidelity_gets_no_verdict(calibration: Calibration, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "change", [{"nodes": 3}, {"seed": 8}, {"noise": "keyed"}, {"replicates": 2}, {"method": "flow", "tolerance": 0.01}]
+)
+def test_another_fidelity_changes_the_likelihood_and_not_the_verdict(
+    calibration: Calibration, change: dict[str, Any]
+) -> None:
+    scorer, images = small_scorer(calibration=calibration), random_pictures(3)
     settings = Fidelity.model_validate(FIDELITY.model_dump() | change)
-    score = small_scorer(calibration=calibration).score(random_pictures(1), settings)[0]
-    assert (score.score, score.p_value, score.is_ood) == (None, None, None)
-    assert np.isfinite(score.bits_per_dim)
+    for asked, own, bare in zip(
+        scorer.score(images, settings), scorer.score(images), small_scorer().score(images, settings), strict=True
+    ):
+        assert asked.score == pytest.approx(own.score, abs=1e-6)
+        assert asked.p_value == own.p_value
+        assert asked.bits_per_dim == pytest.approx(bare.bits_per_dim, abs=1e-5)
+        assert asked.bits_per_dim != pytest.approx(own.bits_per_dim, abs=1e-5)
+        assert asked.network_calls == bare.network_calls + own.network_calls
+
+
+def test_fast_is_what_was_calibrated(calibration: Calibration) -> None:
+    scorer = small_scorer(calibration=calibration)
+    assert scorer.fidelities["fast"] == scorer.fidelity == FIDELITY
+    assert small_scorer().fidelities == FIDELITIES
+
+
+def test_a_map_that_loses_volume_has_no_exact_fidelity() -> None:
+    assert list(small_scorer("downsample").fidelities) == ["fast", "balanced"]
 
 
 def test_another_model_is_refused_by_name(calibration: Calibration) -> None:

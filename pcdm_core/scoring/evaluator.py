@@ -1,0 +1,141 @@
+"""The networks of a cascade at work: what units ask of them, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcdm_core.likelihood import (
+    Draw,
+    Method,
+    NoiseLevels,
+    noise_levels,
+    prior,
+    random_signs,
+    reconstruction,
+    white_noise,
+)
+from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma
+from pcdm_core.scoring.bound_units import combine_bound
+from pcdm_core.scoring.flow_units import combine_flow, latent_terms, run_flow_step
+from pcdm_core.scoring.prediction import Latents, Prediction
+from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
+
+__all__ = ["Evaluator", "Part", "Precision"]
+
+Precision = Literal["float32", "bfloat16"]
+
+Part = tuple[Unit, NDArray[np.float64]]
+"""A unit and the values that it found."""
+
+
+class Evaluator:
+    """Evaluates units of one cascade.
+
+    Attributes:
+        cascade: In evaluation mode, without gradients.
+        precision: Autocast of the networks' inner part.
+    """
+
+    def __init__(self, cascade: Cascade, precision: Precision) -> None:
+        self.cascade = cascade.eval().requires_grad_(False)
+        self.precision: Precision = precision
+        self._known_levels: dict[tuple[Method, int], list[NoiseLevels]] = {}
+
+    def evaluate(self, units: Sequence[Unit]) -> list[UnitResult]:
+        """Results of units that may share a batch, in order."""
+        cascade, latents = self.cascade, self.latents(units)
+        scale, flow = units[0].scale, units[0].fidelity.method == "flow"
+        if scale == 0:
+            decoded = reconstruction(cascade, latents.images, latents.z0)
+            if flow:
+                terms = latent_terms(decoded, latents, cascade)
+            else:
+                terms = torch.cat((decoded[:, None], prior(cascade, latents.coefficients)), dim=1)
+            return [UnitResult(row) for row in terms.cpu().numpy()]
+        if flow:
+            return run_flow_step(cascade, latents, self.probe(units), units)
+        prediction = self.predict(latents, units)
+        noise, predicted = prediction.noise, prediction.predicted_noise
+        # Error and norm of each subband.
+        bands = len(cascade.transform.bands(scale))
+        error, norm = (a.double().square().reshape(len(a), bands, -1).sum(2) for a in (noise - predicted, predicted))
+        squared_noise = noise.double().square().flatten(1).sum(1)
+        term = prediction.term(error.sum(1), squared_noise, cascade.transform.rank(scale))
+        return [UnitResult(row) for row in torch.cat((term[:, None], error, norm), dim=1).cpu().numpy()]
+
+    def likelihood(self, parts: Sequence[Part]) -> Score:
+        """The likelihood of one image from all its units of one fidelity and their values, in any order."""
+        fidelity = parts[0][0].fidelity
+        if fidelity.method == "flow":
+            return combine_flow(parts, self.cascade)
+        return combine_bound(parts, self.cascade, self.levels(fidelity))
+
+    def latents(self, units: Sequence[Unit]) -> Latents:
+        """Images of units, their clean coefficients and a sample of their ``z_0``."""
+        images = torch.from_numpy(np.stack([unit.image for unit in units])).to(self.cascade.device)
+        coefficients = self.cascade.transform.forward(self.cascade.pixels(images))
+        return Latents(
+            images, coefficients, self.cascade.sample_z0(coefficients, self.noise(units, ["z0"] * len(units)))
+        )
+
+    def predict(self, latents: Latents, units: Sequence[Unit]) -> Prediction:
+        """Noise and predicted noise of units of one bucket that has a network."""
+        cascade, device, scale = self.cascade, self.cascade.device, units[0].scale
+        z, noise = latents.coefficients[scale - 1], self.noise(units, [unit.node for unit in units])[scale - 1]
+        places = [(self.levels(unit.fidelity)[scale - 1], unit.node) for unit in units]
+        gamma = torch.tensor([levels.gamma[node] for levels, node in places], device=device)
+        weight = torch.tensor([levels.weights[node] for levels, node in places], device=device)
+        alpha, sigma = alpha_sigma(gamma[:, None, None, None])
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            condition = cascade.condition(scale, latents.z0)
+            predicted = cascade.predicted_noise(scale, alpha * z + sigma * noise, gamma, condition)
+        predictor = cascade.predictors[scale - 1]
+        share = (
+            predictor.linear_error(gamma).double() if isinstance(predictor, NoisePredictor) else torch.ones_like(weight)
+        )
+        return Prediction(noise, predicted, weight, share)
+
+    def levels(self, fidelity: Fidelity) -> list[NoiseLevels]:
+        """Noise levels and weights of every scale."""
+        key = (fidelity.method, fidelity.nodes)
+        if key not in self._known_levels:
+            schedule, scales = self.cascade.schedule, range(1, self.cascade.transform.scales + 1)
+            self._known_levels[key] = [noise_levels(schedule, scale, *key) for scale in scales]
+        return self._known_levels[key]
+
+    def noise(self, units: Sequence[Unit], draws: Sequence[Draw]) -> tuple[Tensor, ...]:
+        """``eps^(s)`` of every scale for each unit and use, ``[B, *shape(s)]``."""
+        size = self.cascade.transform.noise_dimensions
+        rows = [
+            white_noise(
+                unit.fidelity.noise,
+                unit.image,
+                size,
+                seed=unit.fidelity.seed,
+                replicate=unit.replicate,
+                draw=draw,
+            )
+            for unit, draw in zip(units, draws, strict=True)
+        ]
+        return self.cascade.transform.noise(torch.stack(rows).to(self.cascade.device))
+
+    def probe(self, units: Sequence[Unit]) -> Tensor:
+        """The probe of the flow's divergence for units of one scale, ``[B, *shape(s)]``, with covariance ``P_s``.
+
+        The draws of an image share it: its error would look like likelihood in their average.
+        """
+        scale, transform = units[0].scale, self.cascade.transform
+        shape = transform.shape(scale)
+        rows = [
+            random_signs(unit.fidelity.noise, unit.image, prod(shape), seed=unit.fidelity.seed, scale=scale)
+            for unit in units
+        ]
+        signs = torch.stack(rows).view(-1, *shape).to(self.cascade.device)
+        return transform.project(scale, signs)

@@ -1,0 +1,25 @@
+"""The fidelities that have a name, for those who do not want to choose nodes and tolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from pcdm_core.scoring.units import Fidelity
+
+__all__ = ["FIDELITIES", "FidelityName"]
+
+FidelityName = Literal["fast", "balanced", "exact"]
+"""``fast``: what the detector is calibrated with, the likelihood a by-product. ``balanced``: the bound within 0.01
+bits/dim of the integral over time, on average (docs/quadrature.md). ``exact``: the density by the probability flow,
+solved to a tolerance. The verdict is the same at all three: it always comes from what was calibrated."""
+
+FIDELITIES: Mapping[FidelityName, Fidelity] = MappingProxyType(
+    {
+        "fast": Fidelity(nodes=6),
+        "balanced": Fidelity(nodes=16, noise="keyed"),
+        "exact": Fidelity(method="flow", nodes=16, tolerance=1e-3, noise="keyed"),
+    }
+)
+"""Of a model without calibration; with one, ``fast`` is its fidelity."""
