@@ -97,7 +97,9 @@ def measure(model: Path) -> dict[str, Any]:
     odd = [change(part) for change, part in zip(OUTLIERS.values(), material, strict=True)]
     everything = np.concatenate((images[: FITTED + NORMAL], *odd))
     blocks = np.array_split(everything, 100)
-    scores = [score for block in track(blocks, "scoring") for score in scorer.score(block, Fidelity(nodes=NODES))]
+    scores = [
+        score for block in track(blocks, "scoring") for score in scorer.score(block, Fidelity(nodes=NODES, rule="time"))
+    ]
     features = np.stack([score.features for score in scores])
     fit, normal = features[:FITTED], features[FITTED : FITTED + NORMAL]
     sets = dict(zip(OUTLIERS, np.split(features[FITTED + NORMAL :], len(OUTLIERS)), strict=True))

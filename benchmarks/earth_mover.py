@@ -34,7 +34,7 @@ from pcdm_core.scoring.heat_map import save_png
 DATA = "cifar10:test"
 IMAGES, SOLVED = 128, 32
 """Images measured, and those of them whose exact distances are computed too."""
-FIDELITY = Fidelity(nodes=12, noise="keyed")
+FIDELITY = Fidelity(nodes=12, rule="time", noise="keyed")
 
 Values = NDArray[np.float64]
 
@@ -139,7 +139,7 @@ def measure(model: Path) -> dict[str, Any]:
     errors, noise = errors_and_noise(scorer)
     schedule, scales = scorer.cascade.schedule, range(1, scorer.cascade.transform.scales + 1)
     names = [*(f"scale {scale}" for scale in scales), "whole image"]
-    levels = [noise_levels(schedule, scale, FIDELITY.method, FIDELITY.nodes).gamma for scale in scales]
+    levels = [noise_levels(schedule, scale, FIDELITY.method, FIDELITY.nodes, FIDELITY.rule).gamma for scale in scales]
     return {
         "digest": scorer.digest,
         "data": DATA,

@@ -85,9 +85,9 @@ def run(scales: int, data: Images, folder: Path) -> None:
 
 def measure(folder: Path) -> dict[str, Any]:
     scorer = CascadeScorer.from_pretrained(folder / "model", calibrated=False)
-    keyed = Fidelity(nodes=10, noise="keyed")
+    keyed = Fidelity(nodes=10, rule="time", noise="keyed")
     bits = np.array([score.bits_per_dim for score in scorer.score(images(ID, EVALUATED), keyed)])
-    shared = Fidelity(nodes=6)
+    shared = Fidelity(nodes=6, rule="time")
     seen, cpu = 0, 0.0
 
     def features(name: str, limit: int) -> NDArray[np.float64]:

@@ -14,11 +14,11 @@ from rich.table import Table
 from pcdm_core.cli.console import JsonOption, LimitOption, errors, images_of, print_json, scores_of, stdout
 from pcdm_core.data import open_images
 from pcdm_core.detection import DETECTORS, Calibration, detector_class, ood_metrics
-from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity
+from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity
 
 __all__ = ["calibrate"]
 
-_DETECTOR, _NODES, _ALPHA = "mixture", 6, 0.05
+_DETECTOR, _ALPHA, _FAST = "mixture", 0.05, FIDELITIES["fast"]
 
 
 def calibrate(
@@ -34,7 +34,8 @@ def calibrate(
         str | None, typer.Option(help=f"With --fit: {' or '.join(DETECTORS)}; {_DETECTOR} by default.")
     ] = None,
     nodes: Annotated[
-        int | None, typer.Option(min=1, help=f"Noise levels of each scale, with --fit; {_NODES} by default.")
+        int | None,
+        typer.Option(min=1, help=f"Noise levels of each scale, with --fit; {_FAST.nodes} by default."),
     ] = None,
     alpha: Annotated[
         float | None,
@@ -52,7 +53,7 @@ def calibrate(
         if fit is not None:
             name = _DETECTOR if detector is None else detector
             detector_class(name)  # an unknown one is refused before the images are read
-            fidelity = Fidelity(nodes=_NODES if nodes is None else nodes)
+            fidelity = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
             _fit(scorer, model, fit, fidelity, name, _ALPHA if alpha is None else alpha)
             scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:

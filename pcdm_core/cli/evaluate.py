@@ -92,7 +92,7 @@ def _diffusion(scorer: CascadeScorer, scores: list[Score], fidelity: Fidelity) -
         f"scale_{scale}": [
             {"gamma": float(gamma), "bits_per_dim": float(value)}
             for gamma, value in zip(
-                noise_levels(schedule, scale, fidelity.method, fidelity.nodes).gamma, row, strict=True
+                noise_levels(schedule, scale, fidelity.method, fidelity.nodes, fidelity.rule).gamma, row, strict=True
             )
         ]
         for scale, row in enumerate(np.mean(diffusion, axis=0), start=1)

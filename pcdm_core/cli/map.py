@@ -48,7 +48,7 @@ def map_bound(
 
     with errors():
         scorer = CascadeScorer.from_pretrained(model)
-        fidelity = Fidelity.model_validate(scorer.fidelity.model_dump() | {"nodes": nodes})
+        fidelity = Fidelity.model_validate(scorer.fidelity.model_dump() | {"nodes": nodes, "rule": "gamma"})
         sources: list[ImageSource] = [open_images(path, limit=limit) for path in paths]
         results: list[dict[str, Any]] = []
         taken: set[str] = set()

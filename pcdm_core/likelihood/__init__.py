@@ -12,7 +12,7 @@ from pcdm_core.likelihood.flow import (
     noise_log_density,
     require_density,
 )
-from pcdm_core.likelihood.nodes import Method, NoiseLevels, embedded_weights, gauss_legendre, noise_levels
+from pcdm_core.likelihood.nodes import Method, NoiseLevels, Rule, embedded_weights, gauss_legendre, noise_levels
 from pcdm_core.likelihood.noise import Draw, NoiseKind, random_signs, white_noise
 from pcdm_core.likelihood.path import FlowPath, advance
 
@@ -24,6 +24,7 @@ __all__ = [
     "Method",
     "NoiseKind",
     "NoiseLevels",
+    "Rule",
     "advance",
     "density_field",
     "earth_mover_bound",

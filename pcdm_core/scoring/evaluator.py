@@ -15,6 +15,7 @@ from pcdm_core.likelihood import (
     Draw,
     Method,
     NoiseLevels,
+    Rule,
     noise_levels,
     prior,
     random_signs,
@@ -46,7 +47,7 @@ class Evaluator:
     def __init__(self, cascade: Cascade, precision: Precision) -> None:
         self.cascade = cascade.eval().requires_grad_(False)
         self.precision: Precision = precision
-        self._known_levels: dict[tuple[Method, int], list[NoiseLevels]] = {}
+        self._known_levels: dict[tuple[Method, int, Rule], list[NoiseLevels]] = {}
 
     def evaluate(self, units: Sequence[Unit]) -> list[UnitResult]:
         """Results of units that may share a batch, in order."""
@@ -104,7 +105,7 @@ class Evaluator:
 
     def levels(self, fidelity: Fidelity) -> list[NoiseLevels]:
         """Noise levels and weights of every scale."""
-        key = (fidelity.method, fidelity.nodes)
+        key = (fidelity.method, fidelity.nodes, fidelity.rule)
         if key not in self._known_levels:
             schedule, scales = self.cascade.schedule, range(1, self.cascade.transform.scales + 1)
             self._known_levels[key] = [noise_levels(schedule, scale, *key) for scale in scales]

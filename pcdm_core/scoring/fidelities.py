@@ -17,8 +17,8 @@ solved to a tolerance. The verdict is the same at all three: it always comes fro
 
 FIDELITIES: Mapping[FidelityName, Fidelity] = MappingProxyType(
     {
-        "fast": Fidelity(nodes=6),
-        "balanced": Fidelity(nodes=16, noise="keyed"),
+        "fast": Fidelity(nodes=6, rule="time"),
+        "balanced": Fidelity(nodes=10, noise="keyed"),
         "exact": Fidelity(method="flow", nodes=16, tolerance=1e-3, noise="keyed"),
     }
 )

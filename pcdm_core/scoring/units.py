@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pcdm_core.likelihood import Method, NoiseKind
+from pcdm_core.likelihood import Method, NoiseKind, Rule
 from pcdm_core.model import Frozen
 
 __all__ = ["Fidelity", "FlowState", "Score", "Scorer", "Unit", "UnitResult"]
@@ -25,6 +25,7 @@ class Fidelity(Frozen):
             the latents by the probability flow, its divergence by one probe an image.
         nodes: Noise levels of each scale; for the flow, Runge-Kutta steps of six network calls, or, with a tolerance,
             the first step is one of so many.
+        rule: Of the bound: where its nodes are.
         tolerance: For the flow: error of one step that is let pass, nats per dimension; every image then has steps of
             its own. None for equal steps.
         seed: Of the noise.
@@ -35,15 +36,18 @@ class Fidelity(Frozen):
 
     method: Method = "bound"
     nodes: int = Field(10, ge=1, le=1000)
+    rule: Rule = "gamma"
     tolerance: float | None = Field(None, gt=0, le=1)
     seed: int = Field(0, ge=0)
     noise: NoiseKind = "shared"
     replicates: int = Field(1, ge=1)
 
     @model_validator(mode="after")
-    def _tolerance_of_the_flow(self) -> Self:
+    def _each_to_its_method(self) -> Self:
         if self.tolerance is not None and self.method != "flow":
             raise ValueError(f"tolerance: only the flow has one, the method is {self.method}")
+        if self.rule != "gamma" and self.method != "bound":
+            raise ValueError(f"rule: only the bound has one, the method is {self.method}")
         return self
 
 

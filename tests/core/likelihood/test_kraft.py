@@ -142,3 +142,21 @@ def test_a_density_that_is_too_high_does_not_sum_to_one() -> None:
     cascade.transform = BlockMeans((1, 2, 2), 2)
     install_enumerated(cascade, IMAGES)
     assert float(flow_weights(cascade, draws=8, steps=48).sum(1).mean()) > 1.15
+
+
+@pytest.mark.parametrize("transform", ["haar", "laplacian", "identity"])
+def test_the_bound_of_the_images_is_their_entropy_up_to_chance(transform: str) -> None:
+    cascade = tiny_cascade(transform)
+    install_enumerated(cascade, IMAGES)
+    gaps = enumerate_bounds(cascade, IMAGES, draws=DRAWS, nodes=NODES).mean(1) - log(len(IMAGES))
+    assert abs(float(gaps.mean())) < 4 * float(gaps.std()) / DRAWS**0.5 < 0.06
+
+
+@pytest.mark.parametrize("transform", ["haar", "laplacian", "identity"])
+def test_the_flow_lies_just_above_the_entropy_of_the_images(transform: str) -> None:
+    cascade = tiny_cascade(transform)
+    install_enumerated(cascade, IMAGES)
+    log_weights = flow_weights(cascade, draws=8, steps=48).log()
+    one = float(-log_weights.mean()) - log(len(IMAGES))
+    eight = float(-(log_weights.logsumexp(0) - log(8)).mean()) - log(len(IMAGES))
+    assert 0 < eight < one < 1e-5

@@ -32,10 +32,26 @@ def test_one_node_has_no_embedded_rule() -> None:
     assert noise_levels(SCHEDULE, 1, "bound", 1).embedded is None
 
 
-@pytest.mark.parametrize("scale", [1, 2])
-def test_weights_of_the_bound_cover_all_noise_levels(scale: int) -> None:
-    # The integral of gamma' over time is the width of the range; the schedule is piecewise linear, hence the tolerance.
-    assert noise_levels(SCHEDULE, scale, "bound", 200).weights.sum() == pytest.approx(18.3, rel=0.01)
+def test_weights_of_the_bound_cover_all_noise_levels() -> None:
+    levels = noise_levels(SCHEDULE, 1, "bound", 12)
+    assert levels.weights.sum() == pytest.approx(18.3, rel=1e-9)
+    assert (np.diff(levels.gamma) > 0).all()
+    assert -13.3 < levels.gamma[0] < levels.gamma[-1] < 5.0
+
+
+@pytest.mark.parametrize("center", [-13.0, -8.0, 0.0])
+def test_few_nodes_integrate_the_fall_of_the_error(center: float) -> None:
+    # ||eps - eps_hat||^2 of a Gaussian with one variance is logistic in gamma.
+    levels = noise_levels(SCHEDULE, 1, "bound", 16)
+    value = float((levels.weights / (1 + np.exp(levels.gamma - center))).sum())
+    exact = float(np.log1p(np.exp(center + 13.3)) - np.log1p(np.exp(center - 5.0)))
+    assert value == pytest.approx(exact, abs=0.002)
+
+
+def test_nodes_of_the_bound_do_not_ask_the_schedule() -> None:
+    one, other = (noise_levels(SCHEDULE, scale, "bound", 7) for scale in (1, 2))
+    assert np.array_equal(one.gamma, other.gamma)
+    assert np.array_equal(one.weights, other.weights)
 
 
 @pytest.mark.parametrize("scale", [1, 2])

@@ -9,7 +9,7 @@ import torch
 from tiny_scorers import random_pictures, small_cascade
 
 from pcdm_core.likelihood import flow_log_density
-from pcdm_core.scoring import CascadeScorer, Fidelity, Unit, UnitResult
+from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity, FidelityName, Unit, UnitResult
 
 FLOW = Fidelity(method="flow", nodes=6)
 ADAPTIVE = Fidelity(method="flow", nodes=6, tolerance=1e-3)
@@ -156,3 +156,13 @@ def test_units_of_the_bound_are_not_followed() -> None:
 def test_a_map_that_loses_volume_has_no_exact_density() -> None:
     with pytest.raises(ValueError, match="no exact density with the downsample transform"):
         calm_scorer("downsample").score(random_pictures(1), FLOW)
+
+
+@pytest.mark.parametrize("name", ["fast", "balanced", "exact"])
+def test_a_score_is_the_same_in_every_bucket_size(name: FidelityName) -> None:
+    images = random_pictures(64)
+    scorer = calm_scorer()
+    among = np.array([score.bits_per_dim for score in scorer.score(images, FIDELITIES[name])])
+    for size in (1, 2, 8, 32):
+        score = scorer.score(images[:size], FIDELITIES[name])[0]
+        assert score.bits_per_dim == pytest.approx(among[0], abs=1e-5 * among.std())

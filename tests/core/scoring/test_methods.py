@@ -32,7 +32,7 @@ def test_certified_sum_falls_towards_the_integral() -> None:
     ]
     integral = mean_bits(scorer.score(images, Fidelity(nodes=48, noise="keyed")))
     assert all(before > after for before, after in pairwise(certified))
-    assert certified[-1] == pytest.approx(integral, rel=0.1)
+    assert certified[-1] == pytest.approx(integral, rel=0.15)
     assert certified[-1] > integral
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny_scorers import Images, random_pictures, small_scorer
 
-from pcdm_core.likelihood import Draw
+from pcdm_core.likelihood import Draw, noise_levels
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
 
 Noise = Literal["shared", "keyed"]
@@ -148,15 +148,13 @@ def test_the_control_variate_lowers_the_spread_over_seeds() -> None:
     for seed in range(40):
         units = scorer.plan(image, Fidelity(nodes=4, seed=seed))
         total, raw = 0.0, 0.0
-        points, weights = np.polynomial.legendre.leggauss(4)
         for unit, result in zip(units, run_by_bucket(scorer, units), strict=True):
             if unit.scale == 0:
                 total, raw = total + result.values.sum(), raw + result.values.sum()
                 continue
-            time = scorer.cascade.schedule.logits.new_tensor([(points[unit.node] + 1) / 2])
-            slope = float(scorer.cascade.schedule(unit.scale, time)[1])
+            weights = noise_levels(scorer.cascade.schedule, unit.scale, "bound", 4).weights
             bands = len(transform.bands(unit.scale))
-            raw += 0.5 * weights[unit.node] / 2 * slope * result.values[1 : 1 + bands].sum()
+            raw += 0.5 * weights[unit.node] * result.values[1 : 1 + bands].sum()
             total += result.values[0]
         with_it.append(total)
         without.append(raw)
