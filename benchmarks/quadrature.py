@@ -159,8 +159,8 @@ error of the mean, and in brackets the root mean square over images.
 * *certified sum*: the finite sum that is itself a bound, in expectation: always above.
 
 `balanced` is the rule in use with {balanced} nodes, {calls} network calls: off by {off:+.4f} bits/dim on average,
-{off_rms:.4f} for a single image. `fast` is there for the verdict, and its {fast_nodes} nodes are those that the detector is
-calibrated with, Gauss-Legendre in t: its bits/dim are off by {fast:+.4f} and {fast_rms:.4f}.
+{off_rms:.4f} for a single image. `fast` is there for the verdict, and its {fast_nodes} nodes are those that the
+detector is calibrated with, Gauss-Legendre in t: its bits/dim are off by {fast:+.4f} and {fast_rms:.4f}.
 
 The bend c was picked on {train} images of CIFAR-10's training set that the cascade was not trained on. Root mean square
 there:

@@ -10,11 +10,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pcdm_core.data.arrays import ArraySource
+from pcdm_core.data.archives import open_archive
 from pcdm_core.data.base import ImageSource, Item
+from pcdm_core.data.digits import open_digits
 from pcdm_core.data.files import IMAGE_SUFFIXES, FileSource, find_images
 from pcdm_core.data.hub import HUB_NAMES, is_saved, load_named, load_saved
 from pcdm_core.data.preprocess import Preprocessing
+from pcdm_core.data.spectrograms import SpectrogramSource
 from pcdm_core.data.tables import ParquetSource
 
 __all__ = ["DATA_DIR_VARIABLE", "ImageSource", "Item", "load_array", "open_images"]
@@ -34,11 +36,14 @@ def open_images(spec: str | Path, *, limit: int | None = None) -> ImageSource:
 
     * an image file, or a folder (every image below it, sorted by path);
     * a `.parquet` file, or a glob of them, sorted by path (columns `image` or `img`, and `label`);
-    * a `.npz` file (uint8 array `images`, and `labels`);
+    * a `.npz` file: uint8 array `images`, and `labels`; or those of splits, `train_images` and so on, as the files of
+      MedMNIST have them (`pathmnist.npz:val`; the split is `test` unless said otherwise);
     * a folder written by the `datasets` library, or, with a split, any folder that `load_dataset` can build from;
     * the name of a Hugging Face data set: `cifar10`, `cifar100`, `svhn`, or any `user/name`. The first three are
       looked for as parquet files in the folder named by `PCDM_DATA_DIR` (`cifar10-test.parquet`,
-      `cifar10-train-*.parquet`) before the hub is asked. The split is `test` unless said otherwise.
+      `cifar10-train-*.parquet`) before the hub is asked. The split is `test` unless said otherwise;
+    * `digits`, the handwritten digits of scikit-learn: 8x8, grey, 17 levels (see `pcdm_core.data.digits`);
+    * `spectrograms:KIND`, synthesised sounds: 32x64, grey (see `pcdm_core.data.spectrograms`).
 
     The window follows Python's rules, negative bounds included. Something that exists under the whole specification's
     name is taken literally, brackets, colons and all.
@@ -115,6 +120,8 @@ def _open(what: str) -> ImageSource:
         if not paths:
             raise FileNotFoundError(f"{what}: no parquet file matches")
         return ParquetSource(paths)
+    if name in _BUILT_IN:
+        return _BUILT_IN[name](split)
     if name in HUB_NAMES:
         paths = _local_copies(name, split or _DEFAULT_SPLIT)
         return ParquetSource(paths) if paths else load_named(name, split or _DEFAULT_SPLIT)
@@ -122,7 +129,8 @@ def _open(what: str) -> ImageSource:
     if _HUB_NAME.fullmatch(name) and not name.lower().endswith((*IMAGE_SUFFIXES, ".parquet", ".npz")):
         return load_named(name, split or _DEFAULT_SPLIT)
     raise FileNotFoundError(
-        f"{what}: no such file or folder, nor a data set by name ({', '.join(HUB_NAMES)}, or USER/NAME for the hub)"
+        f"{what}: no such file or folder, nor a data set by name "
+        f"({', '.join((*HUB_NAMES, *_BUILT_IN))}, or USER/NAME for the hub)"
     )
 
 
@@ -137,14 +145,20 @@ def _open_path(path: Path, split: str | None) -> ImageSource:
             hint = f"; for its parquet files write {path}/*.parquet" if any(path.glob("*.parquet")) else ""
             raise ValueError(f"{path}: the folder holds no image ({', '.join(IMAGE_SUFFIXES)}){hint}")
         return FileSource(images)
+    if path.suffix.lower() == ".npz":
+        return open_archive(path, split)
     if split is not None:
-        raise ValueError(f'{path}: a file has no split; leave ":{split}" out')
+        raise ValueError(f'{path}: this file has no split; leave ":{split}" out')
     if path.suffix.lower() == ".parquet":
         return ParquetSource([path])
-    if path.suffix.lower() == ".npz":
-        return ArraySource(path)
     # Any other file is taken for an image: its content decides, and the refusal names it.
     return FileSource([path])
+
+
+_BUILT_IN: Final[dict[str, Callable[[str | None], ImageSource]]] = {
+    "digits": open_digits,
+    "spectrograms": SpectrogramSource,
+}
 
 
 def _local_copies(name: str, split: str) -> list[Path]:

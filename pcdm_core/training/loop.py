@@ -76,6 +76,11 @@ def train(
     process, processes = accelerator.process_index, accelerator.num_processes
     if tuple(images.shape[1:]) != config.cascade.image_shape or len(images) == 0:
         raise ValueError(f"expected uint8 images [N, {config.cascade.image_shape}], got {tuple(images.shape)}")
+    if images.max() >= config.cascade.levels:
+        raise ValueError(
+            f"the configuration's {config.cascade.levels} levels are pixels of 0 to {config.cascade.levels - 1}; "
+            f"the images hold a pixel of {images.max()}"
+        )
     if config.batch_size % processes:
         raise ValueError(f"{processes} processes cannot share a batch of {config.batch_size} images equally")
     data = torch.from_numpy(images)

@@ -135,7 +135,7 @@ def test_a_dangling_link_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_has_no_split(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"b\.bmp: a file has no split"):
+    with pytest.raises(ValueError, match=r"b\.bmp: this file has no split"):
         open_images(f"{folder}/b.bmp:train")
 
 
