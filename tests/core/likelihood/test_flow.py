@@ -85,21 +85,34 @@ def test_the_error_that_is_told_is_about_the_true_one(steps: int) -> None:
     assert 0.3 * true < told < 3 * true
 
 
-@pytest.mark.parametrize(("transform", "scales"), CASCADES[1:4])
-def test_probed_divergence_is_the_exact_one_on_average(transform: str, scales: int) -> None:
+def probed(transform: str, scales: int, *, signs: bool) -> Tensor:
+    """Log density of one image by 2,000 probes, normal or signs of the coefficients of each scale."""
     cascade = gaussian_cascade(transform, scales, smooth_covariance())
-    z = latents(1)
-    exact = float(flow_log_density(cascade, split(cascade, z), steps=12).log_density.sum())
-    probes = torch.randn(2000, DIMENSIONS, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
-    probed = flow_log_density(
-        cascade,
-        split(cascade, z.expand(2000, -1)),
-        steps=12,
-        divergence="hutchinson",
-        probes=split(cascade, probes),
-    ).log_density.sum(1)
-    assert abs(float(probed.mean()) - exact) < 4 * float(probed.std()) / 2000**0.5
-    assert float(probed.std()) > 0
+    generator, probes = torch.Generator().manual_seed(6), []
+    for scale in range(1, scales + 1):
+        shape = (2000, *cascade.transform.shape(scale))
+        white = torch.randn(shape, generator=generator, dtype=torch.float64)
+        probes.append(cascade.transform.project(scale, white.sign() if signs else white))
+    z0 = split(cascade, latents(1).expand(2000, -1))
+    flow = flow_log_density(cascade, z0, steps=8, divergence="hutchinson", probes=tuple(probes))
+    return flow.log_density.sum(1)
+
+
+@pytest.mark.parametrize("signs", [True, False])
+@pytest.mark.parametrize(("transform", "scales"), CASCADES[1:4])
+def test_probed_divergence_is_the_exact_one_on_average(transform: str, scales: int, signs: bool) -> None:
+    cascade = gaussian_cascade(transform, scales, smooth_covariance())
+    exact = float(flow_log_density(cascade, split(cascade, latents(1)), steps=8).log_density.sum())
+    found = probed(transform, scales, signs=signs)
+    assert abs(float(found.mean()) - exact) < 4 * float(found.std()) / 2000**0.5
+    assert float(found.std()) > 0
+
+
+@pytest.mark.parametrize(("transform", "scales"), CASCADES)
+def test_signs_are_the_better_probes(transform: str, scales: int) -> None:
+    assert float(probed(transform, scales, signs=True).std()) < 0.8 * float(
+        probed(transform, scales, signs=False).std()
+    )
 
 
 def test_density_of_an_image_does_not_depend_on_its_batch_mates() -> None:

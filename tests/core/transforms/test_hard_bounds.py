@@ -43,3 +43,11 @@ def test_it_is_finite_at_few_and_many_nodes(nodes: int, method: str) -> None:
     fidelity = Fidelity.model_validate({"nodes": nodes, "method": method})
     for score in scores("haar", 2, fidelity):
         assert_finite(score)
+
+
+@pytest.mark.parametrize("transform", ["haar", "laplacian"])
+def test_the_density_by_the_flow_is_finite(transform: str) -> None:
+    for score in scores(transform, 2, Fidelity(method="flow", nodes=8, tolerance=0.01)):
+        assert_finite(score)
+        assert score.time_error is not None
+        assert np.isfinite(score.time_error)
