@@ -145,7 +145,7 @@ def measure(model: Path) -> dict[str, Any]:
         "data": DATA,
         "images": IMAGES,
         "solved": SOLVED,
-        "fidelity": FIDELITY.model_dump(),
+        "fidelity": FIDELITY.settings(),
         "times": gauss_legendre(FIDELITY.nodes)[0].tolist(),
         "gamma": np.stack(levels).astype(float).tolist(),
         "pot": ot.__version__,

@@ -66,7 +66,7 @@ def likelihoods(scorer: CascadeScorer, images: Images, fidelity: Fidelity, name:
         task = bar.add_task(name, total=len(images))
         scores = scorer.score(images, fidelity, progress=lambda done: bar.update(task, completed=done))
     return {
-        "fidelity": fidelity.model_dump(),
+        "fidelity": fidelity.settings(),
         "bits_per_dim": [score.bits_per_dim for score in scores],
         "embedded_bits_per_dim": [score.embedded_bits_per_dim for score in scores],
         "gained": [score.terms.get("importance", 0.0) for score in scores],

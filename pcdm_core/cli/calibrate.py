@@ -65,7 +65,7 @@ def calibrate(
             "digest": scorer.digest,
             "detector": scorer.calibration.identity.detector,
             "alpha": scorer.alpha,
-            "fidelity": scorer.fidelity.model_dump(),
+            "fidelity": scorer.fidelity.settings(),
         }
         if in_distribution is not None and ood:
             document |= _measure(scorer, in_distribution, ood, limit)

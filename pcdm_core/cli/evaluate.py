@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pcdm_core.cli.console import JsonOption, LimitOption, errors, images_of, print_json, scores_of, stdout
 from pcdm_core.data import open_images
-from pcdm_core.likelihood import Method, noise_levels
+from pcdm_core.likelihood import Divergence, Method, noise_levels
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
 __all__ = ["evaluate"]
@@ -20,8 +20,9 @@ __all__ = ["evaluate"]
 _KINDS: dict[Method, str] = {
     "bound": "estimate of the continuous-time bound",
     "certified": "bound, certified in expectation",
-    "flow": "dequantised density by the probability flow, an estimate",
+    "flow": "bound by the dequantised density of the probability flow, in expectation",
 }
+_SHARED = "an estimate, as the draws of an image share one probe of the divergence"
 _LOOSE = "loose, as the transform does not preserve volume: the coarse images are explained besides the image itself"
 
 
@@ -39,6 +40,9 @@ def evaluate(
         float | None,
         typer.Option(help="For the flow: error of a step, nats/dim, that is let pass; each image has its own steps."),
     ] = None,
+    divergence: Annotated[
+        Divergence, typer.Option(help="For the flow: by one random probe, or exact, which is for small images.")
+    ] = "hutchinson",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     json: JsonOption = False,
 ) -> None:
@@ -48,7 +52,13 @@ def evaluate(
         images = images_of(open_images(data, limit=limit), scorer, name=data)
         # Noise keyed by content: a shared bank would shift the mean of all images alike.
         fidelity = Fidelity(
-            method=method, nodes=nodes, tolerance=tolerance, seed=seed, noise="keyed", replicates=replicates
+            method=method,
+            nodes=nodes,
+            tolerance=tolerance,
+            divergence=divergence,
+            seed=seed,
+            noise="keyed",
+            replicates=replicates,
         )
         scores = scores_of(scorer, images, fidelity, name=data)
         document = {"model": scorer.model_name, "digest": scorer.digest, "data": data, "images": len(scores)}
@@ -65,6 +75,8 @@ def _summary(scorer: CascadeScorer, scores: list[Score], fidelity: Fidelity) -> 
     terms = {name: float(np.mean([score.terms[name] for score in scores])) for name in scores[0].terms}
     to_nats = scorer.cascade.config.dimensions * log(2)
     kind = _KINDS[fidelity.method]
+    if fidelity.method == "flow" and fidelity.divergence == "hutchinson" and fidelity.replicates > 1:
+        kind += f"; {_SHARED}"
     if not scorer.cascade.transform.volume_preserving:
         kind += f"; {_LOOSE}"
     stderr = float(bits.std(ddof=1) / sqrt(len(bits))) if len(bits) > 1 else None
@@ -76,7 +88,7 @@ def _summary(scorer: CascadeScorer, scores: list[Score], fidelity: Fidelity) -> 
         "terms_nats": {name: value * to_nats for name, value in terms.items()},
         "diffusion": _diffusion(scorer, scores, fidelity),
         "errors": _errors(scores, bits, stderr),
-        "fidelity": fidelity.model_dump(),
+        "fidelity": fidelity.settings(),
         "precision": scorer.precision,
         "network_calls": float(np.mean([score.network_calls for score in scores])),
     }

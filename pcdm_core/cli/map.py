@@ -74,7 +74,7 @@ def map_bound(
                 )
                 update(len(results))
         if json:
-            document = {"model": scorer.model_name, "digest": scorer.digest, "fidelity": fidelity.model_dump()}
+            document = {"model": scorer.model_name, "digest": scorer.digest, "fidelity": fidelity.settings()}
             print_json(document | {"results": results})
             return
         for row in results:

@@ -42,16 +42,16 @@ def score(
         scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no calibration.json: make one with pcdm calibrate {model} --fit DATA")
-        settings = fidelity_of(scorer, fidelity)
+        chosen = fidelity_of(scorer, fidelity)
         # All are opened first: a mistyped path is told before the others have taken their time.
         sources = [open_images(path, limit=limit) for path in paths]
         results: list[dict[str, Any]] = []
         for path, source in zip(paths, sources, strict=True):
             with progress(f"scoring {path}", len(source)) as update:
-                results += _score_source(scorer, source, settings, strict=strict, update=update)
+                results += _score_source(scorer, source, chosen, strict=strict, update=update)
         if json:
             document = {"model": scorer.model_name, "digest": scorer.digest, "alpha": scorer.alpha}
-            print_json(document | {"fidelity": {"name": fidelity, **settings.model_dump()}, "results": results})
+            print_json(document | {"fidelity": {"name": fidelity, **chosen.settings()}, "results": results})
             return
         table = Table(title=f"{scorer.model_name}: flagged at p <= {scorer.alpha}, bits/dim {fidelity}")
         table.add_column("source", overflow="fold")

@@ -14,9 +14,11 @@ from pcdm_core.likelihood.flow import (
 )
 from pcdm_core.likelihood.nodes import Method, NoiseLevels, Rule, embedded_weights, gauss_legendre, noise_levels
 from pcdm_core.likelihood.noise import Draw, NoiseKind, random_signs, white_noise
-from pcdm_core.likelihood.path import FlowPath, advance
+from pcdm_core.likelihood.ode import CALLS_PER_STEP
+from pcdm_core.likelihood.path import FlowPath, advance, travel
 
 __all__ = [
+    "CALLS_PER_STEP",
     "Divergence",
     "Draw",
     "FlowDensity",
@@ -40,6 +42,7 @@ __all__ = [
     "reconstruction",
     "reconstruction_by_pixel",
     "require_density",
+    "travel",
     "wavelet_earth_mover",
     "white_noise",
 ]

@@ -61,7 +61,8 @@ class Evaluator:
                 terms = torch.cat((decoded[:, None], prior(cascade, latents.coefficients)), dim=1)
             return [UnitResult(row) for row in terms.cpu().numpy()]
         if flow:
-            return run_flow_step(cascade, latents, self.probe(units), units)
+            probe = self.probe(units) if units[0].fidelity.divergence == "hutchinson" else None
+            return run_flow_step(cascade, latents, probe, units)
         prediction = self.predict(latents, units)
         noise, predicted = prediction.noise, prediction.predicted_noise
         # Error and norm of each subband.

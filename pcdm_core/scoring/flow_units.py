@@ -35,14 +35,14 @@ def latent_terms(reconstruction: Tensor, latents: Latents, cascade: Cascade) -> 
     return torch.stack((reconstruction, log_q), dim=1)
 
 
-def run_flow_step(cascade: Cascade, latents: Latents, probe: Tensor, units: Sequence[Unit]) -> list[UnitResult]:
+def run_flow_step(cascade: Cascade, latents: Latents, probe: Tensor | None, units: Sequence[Unit]) -> list[UnitResult]:
     """One solver step of each unit, each at a noise level, and with a width, of its own.
 
     Args:
         cascade: The model.
         latents: Of their images.
-        probe: Of the divergence, ``[B, *shape(s)]``.
-        units: Of one scale and one tolerance.
+        probe: Of the divergence, ``[B, *shape(s)]``; None for the exact one.
+        units: Of one bucket.
 
     Returns:
         After the last step ``log p(z_0^(s) | z_0^(<s))``, its error and the network calls; before, a state to go on

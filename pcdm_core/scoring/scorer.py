@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pcdm_core.data import Preprocessing
 from pcdm_core.detection import Calibration, CalibrationIdentity, CalibrationMismatchError
-from pcdm_core.likelihood import require_density
+from pcdm_core.likelihood import CALLS_PER_STEP, require_density
 from pcdm_core.model import Cascade, load_pretrained
 from pcdm_core.scoring.evaluator import Evaluator, Part, Precision
 from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
@@ -27,8 +27,8 @@ __all__ = ["CALIBRATION_FILE", "CascadeScorer"]
 
 CALIBRATION_FILE = "calibration.json"
 
-# Six calls of a network, each with its gradient, which takes about twice as long as the call.
-_FLOW_COST = 18.0
+# A backward pass takes about twice as long as the network call that it belongs to.
+_BACKWARD_COST = 2.0
 
 
 class CascadeScorer(Evaluator):
@@ -105,8 +105,7 @@ class CascadeScorer(Evaluator):
         return CalibrationIdentity(
             model_digest=self.digest,
             detector=detector,
-            # What a method has no use for is no part of it.
-            fidelity=fidelity.model_dump(exclude_none=True),
+            fidelity=fidelity.settings(),
             preprocessing=self.preprocessing.model_dump(),
             precision=self.precision,
         )
@@ -142,18 +141,23 @@ class CascadeScorer(Evaluator):
         kind: tuple[str | int, ...] = ()
         if flow:
             require_density(transform)
-            kind = ("flow", "grid" if settings.tolerance is None else str(settings.tolerance))
+            kind = ("flow", settings.divergence, "grid" if settings.tolerance is None else str(settings.tolerance))
         units = []
         for index, image in enumerate(images):
             for replicate in range(settings.replicates):
                 units.append(Unit(index, image, 0, 0, replicate, settings, 0.01, (self.digest, 0, *kind)))
                 for scale in range(1, transform.scales + 1):
                     cost = prod(transform.resolution(scale)) / prod(self.cascade.config.image_shape)
-                    cost *= _FLOW_COST if flow else 1.0
+                    cost *= self._calls_of_step(scale, settings) if flow else 1.0
                     bucket = (self.digest, scale, *kind)
                     nodes = range(1 if flow else settings.nodes)
                     units += [Unit(index, image, scale, node, replicate, settings, cost, bucket) for node in nodes]
         return units
+
+    def _calls_of_step(self, scale: int, settings: Fidelity) -> float:
+        """What a solver step costs, in network calls."""
+        backward = self.cascade.transform.rank(scale) if settings.divergence == "exact" else 1
+        return CALLS_PER_STEP * (1 + _BACKWARD_COST * backward)
 
     def run(self, units: Sequence[Unit]) -> list[UnitResult]:
         """Results of units of one bucket, in order; blocks.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from types import MappingProxyType
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from pcdm_core.likelihood import Method, NoiseKind, Rule
+from pcdm_core.likelihood import Divergence, Method, NoiseKind, Rule
 from pcdm_core.model import Frozen
 
 __all__ = ["Fidelity", "FlowState", "Score", "Scorer", "Unit", "UnitResult"]
+
+
+_ONLY_OF: Mapping[str, Method] = MappingProxyType({"rule": "bound", "tolerance": "flow", "divergence": "flow"})
 
 
 class Fidelity(Frozen):
@@ -22,33 +26,40 @@ class Fidelity(Frozen):
     Attributes:
         method: ``bound``, an estimate of the continuous-time variational bound; ``certified``, a sum over finite steps
             that is itself a bound, in expectation, at any number of nodes; ``flow``, dequantisation with the density of
-            the latents by the probability flow, its divergence by one probe an image.
+            the latents by the probability flow.
         nodes: Noise levels of each scale; for the flow, Runge-Kutta steps of six network calls, or, with a tolerance,
             the first step is one of so many.
         rule: Of the bound: where its nodes are.
         tolerance: For the flow: error of one step that is let pass, nats per dimension; every image then has steps of
             its own. None for equal steps.
+        divergence: For the flow: by one probe an image, or exact, one backward pass a coefficient: for small images.
         seed: Of the noise.
         noise: Shared between images (sharper comparisons), or keyed by image content (unbiased means).
         replicates: Independent repetitions of all noise; from two on, the answer has a standard error. For the flow,
-            the K draws of its importance-weighted average; as they share a probe, that of several is an estimate.
+            the K draws of its importance-weighted average; that of draws that share a probe is an estimate.
     """
 
     method: Method = "bound"
     nodes: int = Field(10, ge=1, le=1000)
     rule: Rule = "gamma"
     tolerance: float | None = Field(None, gt=0, le=1)
+    divergence: Divergence = "hutchinson"
     seed: int = Field(0, ge=0)
     noise: NoiseKind = "shared"
     replicates: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _each_to_its_method(self) -> Self:
-        if self.tolerance is not None and self.method != "flow":
-            raise ValueError(f"tolerance: only the flow has one, the method is {self.method}")
-        if self.rule != "gamma" and self.method != "bound":
-            raise ValueError(f"rule: only the bound has one, the method is {self.method}")
+        for name, method in _ONLY_OF.items():
+            if method != self.method and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: only the {method} has one, the method is {self.method}")
         return self
+
+    def settings(self) -> dict[str, Any]:
+        """Those that the method has a use for, JSON-able."""
+        return {
+            name: value for name, value in self.model_dump().items() if _ONLY_OF.get(name, self.method) == self.method
+        }
 
 
 @dataclass(frozen=True, eq=False)

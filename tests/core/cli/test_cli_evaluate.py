@@ -70,6 +70,14 @@ def test_the_flow_has_terms_of_its_own(tmp_path: Path) -> None:
     assert answer["errors"]["time"] > 0
 
 
+def test_draws_that_share_a_probe_are_an_estimate(tmp_path: Path) -> None:
+    options = ("--method", "flow", "--nodes", 2, "--limit", 1, "--replicates", 2)
+    assert "an estimate" in evaluate(tmp_path, *options)["kind"]
+    exact = evaluate(tmp_path, *options, "--divergence", "exact")
+    assert "an estimate" not in exact["kind"]
+    assert exact["terms"]["importance"] <= 0
+
+
 def test_the_flow_takes_a_tolerance(tmp_path: Path) -> None:
     options = ("--method", "flow", "--nodes", 12, "--limit", 2, "--tolerance")
     loose, tight = (evaluate(tmp_path, *options, tolerance) for tolerance in (1e-1, 1e-4))

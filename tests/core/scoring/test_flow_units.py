@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_scorers import random_pictures, small_cascade
 
-from pcdm_core.likelihood import flow_log_density
+from pcdm_core.likelihood import density_field, flow_log_density, noise_log_density, travel
 from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity, FidelityName, Unit, UnitResult
 
 FLOW = Fidelity(method="flow", nodes=6)
@@ -124,9 +124,40 @@ def test_a_tolerance_is_reached_and_its_error_told() -> None:
         assert abs(score.bits_per_dim - true.bits_per_dim) < 0.01
 
 
-def test_only_the_flow_has_a_tolerance() -> None:
-    with pytest.raises(ValueError, match="tolerance: only the flow has one, the method is bound"):
-        Fidelity(tolerance=1e-3)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tolerance": 1e-3}, "tolerance: only the flow has one, the method is bound"),
+        ({"method": "certified", "divergence": "exact"}, "divergence: only the flow has one, the method is certified"),
+        ({"method": "flow", "rule": "time"}, "rule: only the bound has one, the method is flow"),
+    ],
+)
+def test_a_setting_of_another_method_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Fidelity.model_validate(settings)
+
+
+def test_settings_are_those_of_the_method() -> None:
+    shared = {"method", "nodes", "seed", "noise", "replicates"}
+    assert Fidelity().settings().keys() == shared | {"rule"}
+    assert Fidelity(method="certified").settings().keys() == shared
+    assert FLOW.settings().keys() == shared | {"tolerance", "divergence"}
+
+
+def test_the_exact_divergence_is_what_probes_give_on_average() -> None:
+    scorer, image = calm_scorer(), random_pictures(1)
+    exact = scorer.score(image, FLOW.model_copy(update={"divergence": "exact"}))[0]
+    unit = next(unit for unit in scorer.plan(image, FLOW) if unit.scale == 1)
+    latents = scorer.latents([unit])
+    signs = torch.randn(200, *scorer.cascade.transform.shape(1), generator=torch.Generator().manual_seed(3)).sign()
+    field = density_field(scorer.cascade, 1, None, signs)
+    z = latents.z0[0].expand(200, -1, -1, -1)
+    ends = (scorer.cascade.config.gamma_min, scorer.cascade.config.gamma_max)
+    path = travel(lambda _: field, z, ends, rank=scorer.cascade.transform.rank(1), steps=FLOW.nodes)
+    density = noise_log_density(path.z, scorer.cascade.transform.rank(1)) + path.growth
+    nats = -exact.terms["flow_scale_1"] * scorer.cascade.config.dimensions * np.log(2)
+    assert abs(float(density.mean()) - nats) < 4 * float(density.std()) / 200**0.5
+    assert exact.network_calls == 6 * 6 * 2
 
 
 def test_probes_are_signs_that_differ_between_images_scales_and_seeds() -> None:
