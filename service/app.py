@@ -172,7 +172,7 @@ def create_app(
         return ScoreAnswer(
             model=scorer.model_name,
             digest=scorer.digest,
-            fidelity=ServedFidelity(name=fidelity, **asked.model_dump()),
+            fidelity=ServedFidelity(name=fidelity, **asked.settings()),
             alpha=scorer.alpha if settings.alpha is None else settings.alpha,
             results=[
                 _result(name, image, one, settings.alpha)

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pcdm_core.scoring import Fidelity, FidelityName
+from pcdm_core.likelihood import Divergence, Method, NoiseKind, Rule
+from pcdm_core.scoring import FidelityName
 from service.examples import problem_example, score_example
 
 __all__ = ["Errors", "Health", "ImageScore", "Problem", "ScoreAnswer", "ServedFidelity", "problem_responses"]
@@ -25,10 +26,18 @@ class Health(_Answer):
     status: Literal["ok"] = "ok"
 
 
-class ServedFidelity(Fidelity):
-    """A fidelity and the name by which it is asked for."""
+class ServedFidelity(_Answer):
+    """How the likelihood was computed; what the method has no use for is null."""
 
     name: FidelityName
+    method: Method
+    nodes: int = Field(description="Noise levels of each scale; for the flow, the first step is one of so many.")
+    rule: Rule | None = Field(default=None, description="Variable of the bound's Gauss-Legendre nodes.")
+    tolerance: Finite | None = Field(default=None, description="Of a step of the flow, nats/dim; null for equal steps.")
+    divergence: Divergence | None = Field(default=None, description="How the flow's divergence is computed.")
+    seed: int
+    noise: NoiseKind
+    replicates: int
 
 
 class Errors(_Answer):

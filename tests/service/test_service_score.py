@@ -9,7 +9,7 @@ from PIL import Image
 from service_doubles import check_problem, score, serving, tiny_cascade, tiny_scorer, upload
 
 from pcdm_core.model import Cascade
-from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity
+from pcdm_core.scoring import FIDELITIES, CascadeScorer, FidelityName
 from service import Settings
 from service.schemas import Problem
 
@@ -42,14 +42,14 @@ async def test_images_are_scored_in_the_order_of_the_upload() -> None:
 
 
 @pytest.mark.parametrize(("name", "method"), [("fast", "bound"), ("balanced", "bound"), ("exact", "flow")])
-async def test_a_request_chooses_its_fidelity(name: str, method: str) -> None:
+async def test_a_request_chooses_its_fidelity(name: FidelityName, method: str) -> None:
     async with serving() as client:
         answer = await score(client, ("a.png", NATIVE), fidelity=name)
     assert answer.status_code == 200, answer.text
     body, [one] = answer.json(), answer.json()["results"]
-    wanted = FIDELITIES[body["fidelity"].pop("name")]
-    assert Fidelity.model_validate(body["fidelity"]) == wanted
-    assert body["fidelity"]["method"] == method
+    told, wanted = body["fidelity"], FIDELITIES[name]
+    assert (told.pop("name"), told["method"]) == (name, method)
+    assert {setting: value for setting, value in told.items() if value is not None} == wanted.settings()
     calm = tiny_scorer().score(np.asarray(photo(8, 8)).transpose(2, 0, 1)[None], wanted)[0]
     assert one["bits_per_dim"] == pytest.approx(calm.bits_per_dim, abs=1e-4)
     assert one["network_calls"] == calm.network_calls
