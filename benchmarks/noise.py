@@ -86,12 +86,13 @@ over all images.
 | --- | --- | --- | --- | --- |
 {rows}
 
-* The control variate `||eps||^2 - rank`, weighed by the share of the noise that a linear guess leaves, has mean zero.
+* The control variate `||eps||^2 - rank` has mean zero. Its weight, the squared share of the noise that a linear guess
+  leaves, is too large where a network does much better than that; what it is worth, the table shows.
 * Shared noise is one bank for all images: their errors are alike, and do not average out in the mean. Keyed noise
   depends on the image: its mean errs as that of independent images should, by the last column. Hence `evaluate` uses
   keyed noise, and detection, which compares images, shared noise.
-* With `--replicates {replicates}`, the standard error that is told has a root mean square of {told:.5f}; the
-  true spread of such an answer over seeds is {true:.5f}.
+* With `--replicates {replicates}`, the standard error that is told has a root mean square of {told:.5f}; the true
+  spread of such an answer over seeds is {true:.5f}.
 """
 
 
