@@ -144,8 +144,8 @@ images, relative to the standard deviation over these images.
 ## There and back
 
 Latents z_0 of {back} images, sampled as the model does it, taken by the flow to noise and back to z_0, and from there
-to the likeliest pixels. {at_once:.2%} of these differ from the image when z_0 is decoded at once, as noise of a sixth of
-the step between levels makes it.
+to the likeliest pixels. {at_once:.2%} of these differ from the image when z_0 is decoded at once, as noise of a sixth
+of the step between levels makes it.
 
 | tolerance | pixels that differ | by levels, at most | solver steps there and back, all scales |
 | --- | --- | --- | --- |
