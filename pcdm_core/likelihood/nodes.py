@@ -91,7 +91,8 @@ def noise_levels(schedule: NoiseSchedule, scale: int, method: Method, nodes: int
     assert method != "flow", "the flow has a grid in gamma, and no weights"
     if method == "certified":
         # VDM, equation 13: z_{i-1} given z_i; the first step ends at z_0, which the decoder sees.
-        gamma = schedule(scale, torch.arange(nodes + 1, dtype=torch.float64) / nodes)[0].cpu().numpy()
+        ends = torch.arange(nodes + 1, dtype=torch.float64, device=schedule.logits.device) / nodes
+        gamma = schedule(scale, ends)[0].cpu().numpy()
         return NoiseLevels(gamma[1:], np.expm1(np.diff(gamma.astype(np.float64))), None)
     points, weights = gauss_legendre(nodes)
     if rule == "time":

@@ -71,7 +71,7 @@ def test_the_flow_has_terms_of_its_own(tmp_path: Path) -> None:
 
 
 def test_draws_that_share_a_probe_are_an_estimate(tmp_path: Path) -> None:
-    options = ("--method", "flow", "--nodes", 2, "--limit", 1, "--replicates", 2)
+    options = ("--method", "flow", "--nodes", 1, "--limit", 1, "--replicates", 2)
     assert "an estimate" in evaluate(tmp_path, *options)["kind"]
     exact = evaluate(tmp_path, *options, "--divergence", "exact")
     assert "an estimate" not in exact["kind"]
