@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pcdm_core.data import ImageError
-from service.batcher import ModelFailedError, StoppedError
+from service.batcher import StoppedError
 from service.schemas import Problem
+from service.worker import ModelFailedError, WorkerDiedError
 
 __all__ = ["PROBLEM_MEDIA_TYPE", "REQUEST_ID_HEADER", "ProblemError", "install_problem_handlers"]
 
@@ -29,6 +30,7 @@ _TITLES: Final = {
     "request-too-large": "The request is too large",
     "stopping": "The service is stopping",
     "too-many-images": "Too many images in one request",
+    "worker-died": "The worker died of an image",
 }
 _IMAGE_STATUS: Final = {"unsupported-format": 415, "too-many-bytes": 413}
 
@@ -55,6 +57,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(ImageError, _on_image_error)
     app.add_exception_handler(ModelFailedError, _on_model_failure)
+    app.add_exception_handler(WorkerDiedError, _on_worker_death)
     app.add_exception_handler(StoppedError, _on_stopped)
     app.add_exception_handler(Exception, _on_anything_else)
 
@@ -109,6 +112,11 @@ async def _on_image_error(request: Request, error: Exception) -> JSONResponse:
 async def _on_model_failure(request: Request, error: Exception) -> JSONResponse:
     _log.error("request %s: the model failed", request.state.request_id, exc_info=error)
     return _answer(request, 500, "the model failed on this request; the service goes on", slug="model-failed")
+
+
+async def _on_worker_death(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request %s: %s", request.state.request_id, error)
+    return _answer(request, 500, f"{error}; the service goes on", slug="worker-died")
 
 
 async def _on_stopped(request: Request, error: Exception) -> JSONResponse:

@@ -15,6 +15,7 @@ from service_doubles import (
     SETTINGS,
     SteeredScorer,
     check_problem,
+    in_thread,
     score,
     serving,
     tiny_cascade,
@@ -107,7 +108,7 @@ async def test_the_server_is_alive_but_not_ready_until_the_model_is_loaded() -> 
         assert gate.wait(10)
         return tiny_scorer()
 
-    app = create_app(SETTINGS, load=load)
+    app = create_app(SETTINGS, load=load, launch=in_thread)
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as client:
         assert (await client.get("/healthz")).status_code == 200

@@ -2,19 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
-from service_doubles import ONE_CALL, SteeredScorer, images_of, tiny_scorer, until
+from service_doubles import ONE_CALL, InThread, SteeredScorer, images_of, tiny_scorer, until
 
-from pcdm_core.scoring import Score
-from service.batcher import Batcher, ModelFailedError, StoppedError
+from pcdm_core.scoring import Score, Unit, UnitResult
+from service.batcher import Batcher, StoppedError
+from service.worker import ModelFailedError, WorkerDiedError
 
 
 @contextlib.asynccontextmanager
 async def batching(scorer: SteeredScorer, max_batch: int = 4) -> AsyncIterator[Batcher]:
-    batcher = Batcher(scorer, max_batch=max_batch)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=max_batch)
     try:
         yield batcher
     finally:
@@ -79,6 +80,51 @@ async def test_a_failing_batch_fails_its_own_requests_only() -> None:
     assert scorer.batches == [[1], [255, 10, 11, 12], [20], [5]]
 
 
+async def test_a_batch_that_killed_the_worker_is_tried_once_more_image_by_image() -> None:
+    scorer = SteeredScorer()
+    async with batching(scorer) as batcher:
+        first = start(batcher, 1)
+        await until(scorer.started.is_set)
+        deadly = await start_waiting(batcher, 2, 254, 10)
+        other = await start_waiting(batcher, 3, 20)
+        scorer.gate.set()
+        with pytest.raises(WorkerDiedError, match="twice"):
+            await deadly
+        assert [bits(answer) for answer in await asyncio.gather(first, other)] == [[1], [20]]
+    # The second image of the deadly request is never asked for again.
+    assert scorer.batches == [[1], [254, 20, 10], [20], [254]]
+
+
+async def test_an_image_alone_in_its_batch_has_a_second_chance_too() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    runs = iter([WorkerDiedError(), None])
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        results = scorer.run(units)
+        if (error := next(runs)) is not None:
+            raise error
+        return results
+
+    batcher = Batcher(scorer, InThread(run), max_batch=4)
+    assert bits(await start(batcher, 7)) == [7]
+    await batcher.stop()
+    assert scorer.batches == [[7], [7]]
+
+
+async def test_the_queue_fills_while_no_worker_is_up() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    runner = InThread(scorer.run)
+    runner.fall()
+    batcher = Batcher(scorer, runner, max_batch=4)
+    tasks = [await start_waiting(batcher, waiting, waiting) for waiting in (1, 2, 3)]
+    runner.rise()
+    await asyncio.gather(*tasks)
+    await batcher.stop()
+    assert scorer.batches == [[1, 2, 3]]
+
+
 async def test_a_cancelled_request_is_dropped_before_it_runs() -> None:
     scorer = SteeredScorer()
     async with batching(scorer) as batcher:
@@ -122,15 +168,13 @@ async def test_results_that_do_not_match_their_units_are_a_failure() -> None:
 
 async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
     scorer = SteeredScorer()
-    batcher = Batcher(scorer, max_batch=1)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=1)
     task = start(batcher, 1, 2)
     await until(scorer.started.is_set)
-    stopping = asyncio.create_task(batcher.stop())
+    await batcher.stop()
+    scorer.gate.set()
     with pytest.raises(StoppedError):
         await task
-    assert not stopping.done()
-    scorer.gate.set()
-    await stopping
     assert scorer.batches == [[1]]
     with pytest.raises(StoppedError):
         await start(batcher, 3)
@@ -139,7 +183,7 @@ async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
 async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
     scorer = tiny_scorer()
     images = np.random.default_rng(1).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
-    batcher = Batcher(scorer, max_batch=7)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=7)
     try:
         parts = await asyncio.gather(*(batcher.score(part, ONE_CALL) for part in (images[:1], images[1:4], images[4:])))
     finally:
@@ -151,7 +195,7 @@ async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
 async def test_a_unit_that_goes_on_runs_until_its_last_step() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
-    batcher = Batcher(scorer, max_batch=4)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4)
     images = np.zeros((2, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 2] = (7, 8), (3, 0)
     results = await batcher.run(scorer.plan(images, ONE_CALL))
