@@ -1,5 +1,6 @@
 """The application: routes, and the way of an upload to its answer."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -7,12 +8,12 @@ from typing import Annotated
 import anyio.to_thread
 import numpy as np
 from anyio import CapacityLimiter
-from fastapi import FastAPI, File, Query, Request, UploadFile
+from fastapi import FastAPI, File, Header, Query, Request, UploadFile
 
 from pcdm_core.data import DecodeLimits, PreparedImage, Preprocessing, decode_image
 from pcdm_core.scoring import CascadeScorer, FidelityName, Score
 from service.engine import Engine, Launch, Load, launch_worker
-from service.middleware import BodyLimitMiddleware, RequestIdMiddleware
+from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware
 from service.problems import ProblemError, install_problem_handlers
 from service.schemas import Errors, Health, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
 from service.settings import Settings
@@ -51,7 +52,12 @@ def create_app(
     app.state.engine = engine
     install_problem_handlers(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_request_bytes)
+    app.add_middleware(HangUpMiddleware)
     app.add_middleware(RequestIdMiddleware)
+
+    async def decode(file: UploadFile, name: str, preprocessing: Preprocessing, strict: bool) -> PreparedImage:
+        data = await file.read(limits.max_bytes + 1)  # one more than allowed is enough to be refused
+        return await anyio.to_thread.run_sync(_prepare, data, name, limits, preprocessing, strict, limiter=decoders)
 
     @app.get("/healthz", summary="Whether the server is alive")
     async def healthz() -> Health:
@@ -59,8 +65,10 @@ def create_app(
 
     @app.get(
         "/readyz",
-        summary="Whether the model is loaded",
-        responses=problem_responses(status_503="The model is not loaded."),
+        summary="Whether requests would be answered",
+        responses=problem_responses(
+            status_503="The model is not loaded, its worker is being started, or the server is stopping."
+        ),
     )
     async def readyz() -> Health:
         engine.ready()
@@ -74,8 +82,10 @@ def create_app(
             status_413="The request, or an image, is too large, or there are too many images.",
             status_415="An image is of a format that is not accepted.",
             status_422="An image is broken or refused, or the request does not fit the interface.",
+            status_429="Too much work is waiting: try again after as many seconds as `Retry-After` says.",
             status_500="The model failed.",
-            status_503="The model is not loaded.",
+            status_503="The model is not loaded, its worker is being started, or the server is stopping.",
+            status_504="The request took longer than it may.",
         ),
     )
     async def score(
@@ -85,39 +95,53 @@ def create_app(
         fidelity: Annotated[
             FidelityName, Query(description="How carefully the likelihood is computed; the verdict is the same at all.")
         ] = "fast",
+        x_request_timeout_ms: Annotated[
+            int | None, Header(ge=1, description="Milliseconds after which the answer is of no use any more.")
+        ] = None,
     ) -> ScoreAnswer:
         with engine.serving() as loaded:
-            scorer = loaded.scorer
-            if fidelity not in scorer.fidelities:
-                detail = f"{scorer.model_name} has no fidelity {fidelity}, only {', '.join(scorer.fidelities)}"
-                raise ProblemError(422, "no-such-fidelity", detail)
-            asked = scorer.fidelities[fidelity]
-            if len(files) > settings.max_images:
-                detail = f"{len(files)} images are more than the limit of {settings.max_images} in one request"
-                raise ProblemError(413, "too-many-images", detail)
-            names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
-            prepared = []
-            for name, file in zip(names, files, strict=True):
-                data = await file.read(limits.max_bytes + 1)  # one more than allowed is enough to be refused
-                prepared.append(
-                    await anyio.to_thread.run_sync(
-                        _prepare, data, name, limits, scorer.preprocessing, strict, limiter=decoders
-                    )
-                )
-            scores = await loaded.batcher.score(np.stack([image.pixels for image in prepared]), asked)
-            return ScoreAnswer(
-                model=scorer.model_name,
-                digest=scorer.digest,
-                fidelity=ServedFidelity(name=fidelity, **asked.model_dump()),
-                alpha=scorer.alpha if settings.alpha is None else settings.alpha,
-                results=[
-                    _result(name, image, one, settings.alpha)
-                    for name, image, one in zip(names, prepared, scores, strict=True)
-                ],
-                request_id=request.state.request_id,
-            )
+            async with _deadline(x_request_timeout_ms, settings):
+                scorer = loaded.scorer
+                if fidelity not in scorer.fidelities:
+                    detail = f"{scorer.model_name} has no fidelity {fidelity}, only {', '.join(scorer.fidelities)}"
+                    raise ProblemError(422, "no-such-fidelity", detail)
+                asked = scorer.fidelities[fidelity]
+                if len(files) > settings.max_images:
+                    detail = f"{len(files)} images are more than the limit of {settings.max_images} in one request"
+                    raise ProblemError(413, "too-many-images", detail)
+                names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
+                prepared = [
+                    await decode(file, name, scorer.preprocessing, strict)
+                    for name, file in zip(names, files, strict=True)
+                ]
+                scores = await loaded.batcher.score(np.stack([image.pixels for image in prepared]), asked)
+        return ScoreAnswer(
+            model=scorer.model_name,
+            digest=scorer.digest,
+            fidelity=ServedFidelity(name=fidelity, **asked.model_dump()),
+            alpha=scorer.alpha if settings.alpha is None else settings.alpha,
+            results=[
+                _result(name, image, one, settings.alpha)
+                for name, image, one in zip(names, prepared, scores, strict=True)
+            ],
+            request_id=request.state.request_id,
+        )
 
     return app
+
+
+@contextlib.asynccontextmanager
+async def _deadline(asked: int | None, settings: Settings) -> AsyncIterator[None]:
+    """Cancel what is within, and answer 504, when the client's time or the server's is over, in milliseconds."""
+    most = settings.request_timeout_ms
+    allowed = most if asked is None else min(asked, most)
+    try:
+        async with asyncio.timeout(allowed / 1000) as timeout:
+            yield
+    except TimeoutError as error:
+        if not timeout.expired():
+            raise
+        raise ProblemError(504, "deadline-passed", f"the request is not answered after {allowed:,} ms") from error
 
 
 def _prepare(data: bytes, name: str, limits: DecodeLimits, preprocessing: Preprocessing, strict: bool) -> PreparedImage:

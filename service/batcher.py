@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Hashable, Sequence
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcdm_core.scoring import Fidelity, Score, Scorer, Unit, UnitResult
+from service.admission import Admission, DrainRate, Ticket
 from service.fair_queue import FairQueue
 from service.worker import ModelFailedError, Runner, WorkerDiedError
 
@@ -22,8 +25,9 @@ class StoppedError(RuntimeError):
 class _Job:
     """The units of one request, and the results that have arrived."""
 
-    def __init__(self, units: Sequence[Unit], done: asyncio.Future[None]) -> None:
+    def __init__(self, units: Sequence[Unit], ticket: Ticket, done: asyncio.Future[None]) -> None:
         self.units = list(units)
+        self.ticket = ticket
         self.results: dict[int, UnitResult] = {}
         self.done = done
 
@@ -33,6 +37,7 @@ class _Job:
 
     def put(self, index: int, result: UnitResult) -> None:
         self.results[index] = result
+        self.ticket.finish(self.units[index].cost)
         if len(self.results) == len(self.units) and not self.done.done():
             self.done.set_result(None)
 
@@ -63,23 +68,41 @@ class Batcher:
         scorer: What plans and combines.
         runner: What runs the batches.
         max_batch: Most units of one batch.
+        max_queue_cost: Most cost of units that wait or run.
+        clock: Seconds, by which the work is measured.
     """
 
-    def __init__(self, scorer: Scorer, runner: Runner, *, max_batch: int) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        runner: Runner,
+        *,
+        max_batch: int,
+        max_queue_cost: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._scorer = scorer
         self._runner = runner
         self._max_batch = max_batch
+        self._rate = DrainRate(clock)
+        self._admission = Admission(max_queue_cost, self._rate)
         self._queue: FairQueue[_Job, _Item] = FairQueue()
         self._jobs: set[_Job] = set()
         self._waiting = asyncio.Event()
         self._working = asyncio.create_task(self._work())
         self._stopped = False
 
+    @property
+    def backlog(self) -> float:
+        """Cost of the units that wait or run."""
+        return self._admission.backlog
+
     async def score(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Score]:
         """Score uint8 images `[N, C, H, W]`, in order, without blocking the event loop.
 
         Raises:
             ModelFailedError: The model failed on one of these images, or on a batch shared with them.
+            OverloadedError: Too much work waits already.
             WorkerDiedError: The worker died twice of one of these images.
             StoppedError: The batcher was stopped first.
         """
@@ -88,12 +111,17 @@ class Batcher:
         return await asyncio.to_thread(self._scorer.combine, units, results)
 
     async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
-        """Run the units of one request and return their results, aligned. Cancelling drops what has not run yet."""
+        """Run the units of one request and return their results, aligned. Cancelling drops what has not run yet.
+
+        Raises:
+            As `score`.
+        """
         if self._stopped:
             raise StoppedError("the service is stopping")
         if not units:
             return []
-        job = _Job(units, asyncio.get_running_loop().create_future())
+        ticket = self._admission.admit(math.fsum(unit.cost for unit in units))
+        job = _Job(units, ticket, asyncio.get_running_loop().create_future())
         self._jobs.add(job)
         for index in range(len(units)):
             self._enqueue(job, _Item(index))
@@ -102,6 +130,7 @@ class Batcher:
         finally:
             self._jobs.discard(job)
             self._queue.discard(job)
+            self._admission.release(ticket)
         return [job.results[index] for index in range(len(units))]
 
     async def stop(self) -> None:
@@ -128,25 +157,34 @@ class Batcher:
             if not batch:
                 self._waiting.clear()
                 continue
+            finished = 0.0
+            self._rate.begin()
             try:
                 results = await self._runner.run([job.units[item.index] for job, item in batch])
                 if len(results) != len(batch):
                     raise RuntimeError(f"the scorer gave {len(results)} results for {len(batch)} units")
                 for (job, item), result in zip(batch, results, strict=True):
-                    self._place(job, item.index, result)
+                    finished += self._place(job, item.index, result)
             except WorkerDiedError as error:
                 self._retry(batch, error)
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
+            self._rate.end(finished)
 
-    def _place(self, job: _Job, index: int, result: UnitResult) -> None:
-        """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more."""
+    def _place(self, job: _Job, index: int, result: UnitResult) -> float:
+        """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more.
+
+        Returns:
+            The cost that is finished.
+        """
         following = self._scorer.follow(job.units[index], result)
         if following is None:
             job.put(index, result)
-        elif self._is_awaited(job):
+            return job.units[index].cost
+        if self._is_awaited(job):
             job.units[index] = following
             self._enqueue(job, _Item(index))
+        return 0.0
 
     def _retry(self, batch: list[tuple[_Job, _Item]], error: WorkerDiedError) -> None:
         """Give every image of a batch that the worker died of a batch of its own; fail one that had its own."""

@@ -134,11 +134,11 @@ class Engine:
             ProblemError: The 503 that says why there is nothing.
         """
         if self._draining:
-            raise ProblemError(503, "stopping", "the service is stopping")
+            raise _unavailable("stopping", "the service is stopping")
         if self._loaded is None:
-            raise ProblemError(503, "not-ready", self._detail)
+            raise _unavailable("not-ready", self._detail)
         if not self._loaded.runner.up:
-            raise ProblemError(503, "not-ready", "the worker that runs the model is being started")
+            raise _unavailable("not-ready", "the worker that runs the model is being started")
         return self._loaded
 
     async def _load_in_thread(self) -> None:
@@ -152,6 +152,14 @@ class Engine:
             _log.error("cannot load the model in %s: %s", folder, error, exc_info=not unfit)
             return
         runner = self._launch(self._load, folder, scorer)
-        self._loaded = Loaded(scorer, runner, Batcher(scorer, runner, max_batch=self._settings.max_batch))
+        batcher = Batcher(
+            scorer, runner, max_batch=self._settings.max_batch, max_queue_cost=self._settings.max_queue_cost
+        )
+        self._loaded = Loaded(scorer, runner, batcher)
         await runner.until_up()
         _log.info("serving %s (%s)", scorer.model_name, scorer.digest)
+
+
+def _unavailable(slug: str, detail: str) -> ProblemError:
+    # A worker is back within about a second, and a stopping server's successor may be there already.
+    return ProblemError(503, slug, detail, retry_after=1)

@@ -8,23 +8,28 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from pcdm_core.data import Preprocessing
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig
-from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
+from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, Score, Unit, UnitResult
 from service import Settings, create_app
 from service.engine import ServedScorer
 from service.worker import Runner, WorkerDiedError
 
 # The builders of hostile images live with the decoder's tests; pytest finds only a test's own folder.
 sys.path.append(str(Path(__file__).parents[1] / "core" / "data"))
+
+from hostile_images import encode  # isort: skip
 
 SETTINGS = Settings(max_batch=8)
 ONE_CALL = Fidelity(nodes=1)
@@ -105,6 +110,20 @@ class SteeredScorer:
     def score(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Score]:
         units = self.plan(images, settings)
         return self.combine(units, self.run(units))
+
+
+class SteeredModel(SteeredScorer):
+    """A steered scorer with what the application asks of a model."""
+
+    model_name = "steered"
+    digest = "0"
+    alpha = None
+    fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType({"fast": Fidelity(nodes=1)})
+    preprocessing = Preprocessing(channels=1, height=1, width=2)
+
+
+def steered(value: int) -> bytes:
+    return encode(Image.fromarray(np.array([[value, 0]], dtype=np.uint8)))
 
 
 class InThread:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 from service_doubles import ONE_CALL, InThread, SteeredScorer, images_of, tiny_scorer, until
 
 from pcdm_core.scoring import Score, Unit, UnitResult
+from service.admission import OverloadedError
 from service.batcher import Batcher, StoppedError
 from service.worker import ModelFailedError, WorkerDiedError
 
 
 @contextlib.asynccontextmanager
 async def batching(scorer: SteeredScorer, max_batch: int = 4) -> AsyncIterator[Batcher]:
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=max_batch)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=max_batch, max_queue_cost=1000)
     try:
         yield batcher
     finally:
@@ -106,7 +108,7 @@ async def test_an_image_alone_in_its_batch_has_a_second_chance_too() -> None:
             raise error
         return results
 
-    batcher = Batcher(scorer, InThread(run), max_batch=4)
+    batcher = Batcher(scorer, InThread(run), max_batch=4, max_queue_cost=1000)
     assert bits(await start(batcher, 7)) == [7]
     await batcher.stop()
     assert scorer.batches == [[7], [7]]
@@ -117,7 +119,7 @@ async def test_the_queue_fills_while_no_worker_is_up() -> None:
     scorer.gate.set()
     runner = InThread(scorer.run)
     runner.fall()
-    batcher = Batcher(scorer, runner, max_batch=4)
+    batcher = Batcher(scorer, runner, max_batch=4, max_queue_cost=1000)
     tasks = [await start_waiting(batcher, waiting, waiting) for waiting in (1, 2, 3)]
     runner.rise()
     await asyncio.gather(*tasks)
@@ -137,6 +139,41 @@ async def test_a_cancelled_request_is_dropped_before_it_runs() -> None:
         scorer.gate.set()
         assert bits(await second) == [7]
     assert scorer.batches == [[1, 2, 3, 4], [7]]
+
+
+async def test_work_beyond_the_limit_is_refused_until_there_is_room() -> None:
+    scorer = SteeredScorer()
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=1, max_queue_cost=3)
+    first = start(batcher, 1, 2, 3)
+    await until(lambda: batcher.backlog == 3)
+    with pytest.raises(OverloadedError):
+        await start(batcher, 4)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert batcher.backlog == 0
+    scorer.gate.set()
+    assert bits(await start(batcher, 5)) == [5]
+    await batcher.stop()
+
+
+async def test_what_is_finished_makes_room_before_its_request_is() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    allowed = threading.Semaphore(1)
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        assert allowed.acquire(timeout=10)
+        return scorer.run(units)
+
+    batcher = Batcher(scorer, InThread(run), max_batch=2, max_queue_cost=4)
+    large = start(batcher, 1, 2, 3, 4)
+    await until(lambda: batcher.backlog == 2)
+    small = start(batcher, 5)
+    await until(lambda: batcher.backlog == 3)
+    allowed.release(10)
+    assert [bits(answer) for answer in await asyncio.gather(large, small)] == [[1, 2, 3, 4], [5]]
+    await batcher.stop()
 
 
 async def test_the_event_loop_goes_on_while_the_model_runs() -> None:
@@ -168,7 +205,7 @@ async def test_results_that_do_not_match_their_units_are_a_failure() -> None:
 
 async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
     scorer = SteeredScorer()
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=1)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=1, max_queue_cost=1000)
     task = start(batcher, 1, 2)
     await until(scorer.started.is_set)
     await batcher.stop()
@@ -183,7 +220,7 @@ async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
 async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
     scorer = tiny_scorer()
     images = np.random.default_rng(1).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=7)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=7, max_queue_cost=1000)
     try:
         parts = await asyncio.gather(*(batcher.score(part, ONE_CALL) for part in (images[:1], images[1:4], images[4:])))
     finally:
@@ -195,7 +232,7 @@ async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
 async def test_a_unit_that_goes_on_runs_until_its_last_step() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000)
     images = np.zeros((2, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 2] = (7, 8), (3, 0)
     results = await batcher.run(scorer.plan(images, ONE_CALL))

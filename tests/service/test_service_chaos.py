@@ -53,6 +53,7 @@ async def test_a_killed_worker_costs_no_request_its_answer(model: Path) -> None:
                         assert found == pytest.approx([expected[which], expected[0]], abs=1e-4)
                     else:
                         check_problem(answer, 503)
+                        assert answer.headers["retry-after"] == "1"
                         await asyncio.sleep(0.05)
 
             asking = [asyncio.create_task(ask(which)) for which in (0, 1, 2, 3)]

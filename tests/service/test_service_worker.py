@@ -157,7 +157,7 @@ async def test_stopping_ends_the_process(folder: Path, scorer: FragileScorer, ca
 
 async def test_only_the_request_of_the_deadly_image_fails(folder: Path, scorer: FragileScorer) -> None:
     async with working(folder, scorer.digest) as worker:
-        batcher = Batcher(scorer, worker, max_batch=16)
+        batcher = Batcher(scorer, worker, max_batch=16, max_queue_cost=1000)
         # All are planned before the worker is up, and so share its first batches.
         requests = [batcher.score(photos(*pixels), ONE_CALL) for pixels in ([1], [2, 255, 3], [4, 5])]
         async with asyncio.timeout(60):
