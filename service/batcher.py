@@ -67,7 +67,8 @@ class Batcher:
     Args:
         scorer: What plans and combines.
         runner: What runs the batches.
-        max_batch: Most units of one batch.
+        max_batch: Most units of one batch, and most cost of it: one costs at most as much as an evaluation of the
+            largest network, unless it is a solver step.
         max_queue_cost: Most cost of units that wait or run.
         clock: Seconds, by which the work is measured.
     """
@@ -83,10 +84,9 @@ class Batcher:
     ) -> None:
         self._scorer = scorer
         self._runner = runner
-        self._max_batch = max_batch
         self._rate = DrainRate(clock)
         self._admission = Admission(max_queue_cost, self._rate)
-        self._queue: FairQueue[_Job, _Item] = FairQueue()
+        self._queue: FairQueue[_Job, _Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._jobs: set[_Job] = set()
         self._waiting = asyncio.Event()
         self._working = asyncio.create_task(self._work())
@@ -146,14 +146,14 @@ class Batcher:
     def _enqueue(self, job: _Job, item: _Item) -> None:
         unit = job.units[item.index]
         bucket: Hashable = (unit.bucket, job, unit.index) if item.alone else unit.bucket
-        self._queue.add(job, [(bucket, item)])
+        self._queue.add(job, bucket, item, unit.cost)
         self._waiting.set()
 
     async def _work(self) -> None:
         while True:
             await self._waiting.wait()
             await self._runner.until_up()
-            batch = self._queue.take(self._max_batch)
+            batch = self._queue.take()
             if not batch:
                 self._waiting.clear()
                 continue

@@ -19,9 +19,10 @@ class Settings(BaseSettings):
         host: Address to listen on.
         port: Port to listen on.
         alpha: Flag an image when its p-value is at most this; `None` leaves the decision to the model's own level.
-        max_batch: Most units that run through the model together.
-        max_queue_cost: Most work that waits or runs, in units of the largest network's evaluation; beyond it requests
-            are refused.
+        max_batch: Most units that run through the model together, and most work: a solver step counts as all of its
+            network evaluations.
+        max_queue_cost: Most work that waits or runs, in evaluations of the largest network; beyond it requests are
+            refused.
         request_timeout_ms: Longest time that a request may take once it has been received; clients may ask for less.
         max_images: Most images in one request. Multipart parsing stops at 1,000 files anyway.
         max_request_bytes: Largest body of one request.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from service_doubles import ONE_CALL, InThread, SteeredScorer, images_of, tiny_scorer, until
 
-from pcdm_core.scoring import Score, Unit, UnitResult
+from pcdm_core.scoring import FIDELITIES, Score, Unit, UnitResult
 from service.admission import OverloadedError
 from service.batcher import Batcher, StoppedError
 from service.worker import ModelFailedError, WorkerDiedError
@@ -239,3 +239,33 @@ async def test_a_unit_that_goes_on_runs_until_its_last_step() -> None:
     await batcher.stop()
     assert [float(result.values[0]) for result in results] == [7.0, 8.0]
     assert scorer.batches == [[7, 8], [7], [7], [7]]
+
+
+async def test_an_exact_request_delays_a_fast_one_by_the_batch_that_runs_only() -> None:
+    scorer = tiny_scorer()
+    images = np.random.default_rng(1).integers(0, 256, (257, 3, 8, 8), dtype=np.uint8)
+    batches: list[Sequence[Unit]] = []
+    began, allowed = threading.Event(), threading.Event()
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        batches.append(units)
+        if sum(unit.cost for unit in units) > 10:
+            began.set()
+            assert allowed.wait(10)
+        return scorer.run(units)
+
+    batcher = Batcher(scorer, InThread(run), max_batch=64, max_queue_cost=1e6)
+    exact = asyncio.create_task(batcher.score(images[1:], FIDELITIES["exact"]))
+    await until(began.is_set)
+    before, waiting = len(batches), len(batcher._queue)
+    fast = asyncio.create_task(batcher.score(images[:1], FIDELITIES["fast"]))
+    await until(lambda: len(batcher._queue) > waiting)
+    allowed.set()
+    [score] = await fast
+    exact.cancel()
+    await batcher.stop()
+    assert score.bits_per_dim == pytest.approx(scorer.score(images[:1])[0].bits_per_dim, abs=1e-4)
+    assert max(sum(unit.cost for unit in units) for units in batches) <= 64
+    # Its three buckets, and perhaps a batch that has begun before its answer was there.
+    methods = [{unit.fidelity.method for unit in units} for units in batches[before : before + 3]]
+    assert methods == [{"bound"}] * 3
