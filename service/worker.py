@@ -75,6 +75,7 @@ class _Process:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[list[UnitResult]] | None = None
         self._killed = False
+        self._sending = threading.Lock()
         self._pipe, self._far_end = _CONTEXT.Pipe()
         arguments = (self._far_end, load, folder)
         self._process = _CONTEXT.Process(target=serve_units, args=arguments, name="pcdm worker", daemon=True)
@@ -89,9 +90,11 @@ class _Process:
                     self._process.kill()
                 while True:
                     self._post(self._receive, self._pipe.recv())
-            except (EOFError, OSError) as error:
-                reason = str(error)
-            self._post(self._bury, reason)
+            except EOFError:
+                fault = "the worker ended"
+            except Exception as error:  # whatever it was, those who wait must hear of it
+                fault = f"the worker cannot be talked to any more: {error!r}"
+            self._post(self._bury, fault)
             if self._process.pid is not None:
                 self._process.join(1)
                 self._process.kill()  # where it lives on without its pipe
@@ -114,11 +117,11 @@ class _Process:
             case Failed(trace):
                 future.set_exception(ModelFailedError(trace))
 
-    def _bury(self, reason: str) -> None:
+    def _bury(self, fault: str) -> None:
         self.alive = False
         for future in (self.loaded, self._answer):
             if future is not None and not future.done():
-                future.set_exception(WorkerDiedError(f"the worker ended {reason}".rstrip()))
+                future.set_exception(WorkerDiedError(fault))
 
     def _finish(self) -> None:
         if not self.ended.done():
@@ -158,7 +161,11 @@ class _Process:
 
     async def _send(self, message: list[Unit] | None) -> None:
         with contextlib.suppress(OSError):  # it has ended, which its own thread finds out
-            await asyncio.to_thread(self._pipe.send, message)
+            await asyncio.to_thread(self._send_whole, message)
+
+    def _send_whole(self, message: list[Unit] | None) -> None:
+        with self._sending:  # a batch whose sender was cancelled may still be on its way
+            self._pipe.send(message)
 
 
 class Worker:
@@ -243,9 +250,9 @@ class Worker:
         except ModelFailedError as error:
             await process.ended
             return f"the worker cannot load the model in {self._folder}: {error}"
-        except WorkerDiedError:
+        except WorkerDiedError as error:
             await process.ended
-            return f"the worker ended while it loaded the model (exit code {process.exit_code})"
+            return f"{error}, before it had loaded the model (exit code {process.exit_code})"
         if digest != self._digest:
             process.kill()
             await process.ended

@@ -166,7 +166,7 @@ async def score(client: httpx.AsyncClient, *files: tuple[str, bytes], **query: A
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is awaited is a state of threads, and no event of the loop
             await asyncio.sleep(0.002)
 

@@ -79,6 +79,16 @@ async def test_a_failing_model_is_a_500_and_the_next_request_is_answered(caplog:
     assert problem["request_id"] in caplog.text
 
 
+async def test_an_image_that_kills_the_worker_twice_is_a_500_and_the_next_request_is_answered() -> None:
+    scorer = SteeredModel()
+    scorer.gate.set()
+    async with serving(scorer) as client:
+        problem = check_problem(await score(client, ("a.png", steered(254))), 500)
+        assert (await score(client, ("a.png", steered(1)))).status_code == 200
+    assert problem["type"].endswith("worker-died")
+    assert scorer.batches == [[254], [254], [1]]
+
+
 async def test_overload_is_a_429_that_says_when_to_come_again() -> None:
     scorer = SteeredModel()
     async with serving(scorer, Settings(max_queue_cost=2)) as client:

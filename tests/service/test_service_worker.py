@@ -128,7 +128,7 @@ async def test_a_worker_that_dies_while_loading_is_not_started_hot(
             while len(caplog.records) < 4:  # noqa: ASYNC110 - the log is no event of the loop
                 await asyncio.sleep(0.01)
         assert not worker.up
-    assert "while it loaded the model (exit code 3)" in caplog.text
+    assert "the worker ended, before it had loaded the model (exit code 3)" in caplog.text
     assert re.findall(r"started in (\S+) s", caplog.text)[:4] == ["0.01", "0.02", "0.04", "0.08"]
 
 
@@ -146,6 +146,13 @@ async def test_a_folder_that_cannot_be_loaded_any_more_is_told(
 ) -> None:
     async with working(tmp_path, ""):
         await until(lambda: "config.json is missing" in caplog.text)
+
+
+async def test_a_worker_that_cannot_be_started_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with working(folder, "", lambda _: None) as worker:  # a lambda cannot be sent to another process
+        await until(lambda: "cannot be talked to" in caplog.text)
+        assert not worker.up
+    assert "lambda" in caplog.text
 
 
 async def test_stopping_ends_the_process(folder: Path, scorer: FragileScorer, caplog: pytest.LogCaptureFixture) -> None:
