@@ -1,21 +1,21 @@
-"""Requests share model batches: their units meet in one queue, in front of one thread that runs the model."""
+"""Requests share model batches: their units meet in one queue, in front of the one worker that runs the model."""
 
 import asyncio
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import contextlib
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcdm_core.scoring import Fidelity, Score, Scorer, Unit, UnitResult
+from service.admission import Admission, DrainRate, Ticket
 from service.fair_queue import FairQueue
+from service.worker import ModelFailedError, Runner, WorkerDiedError
 
-__all__ = ["Batcher", "ModelFailedError", "StoppedError"]
-
-
-class ModelFailedError(RuntimeError):
-    """The model failed on a batch that held units of this request; its cause says how."""
+__all__ = ["Batcher", "StoppedError"]
 
 
 class StoppedError(RuntimeError):
@@ -25,8 +25,9 @@ class StoppedError(RuntimeError):
 class _Job:
     """The units of one request, and the results that have arrived."""
 
-    def __init__(self, units: Sequence[Unit], done: asyncio.Future[None]) -> None:
+    def __init__(self, units: Sequence[Unit], ticket: Ticket, done: asyncio.Future[None]) -> None:
         self.units = list(units)
+        self.ticket = ticket
         self.results: dict[int, UnitResult] = {}
         self.done = done
 
@@ -36,36 +37,73 @@ class _Job:
 
     def put(self, index: int, result: UnitResult) -> None:
         self.results[index] = result
+        self.ticket.finish(self.units[index].cost)
         if len(self.results) == len(self.units) and not self.done.done():
             self.done.set_result(None)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A unit in the queue.
+
+    Attributes:
+        index: Of the unit in its job.
+        alone: Whether it runs with units of its own image only, since the worker died when it last ran.
+    """
+
+    index: int
+    alone: bool = False
 
 
 class Batcher:
     """Scores images of concurrent requests in shared batches.
 
-    A batch leaves at once when the model is idle; while it is busy the queue fills. All methods belong to the event
-    loop; only the scorer's own work runs elsewhere, `run` in one thread and `plan` and `combine` (which must not
-    depend on state that changes) in a pool.
+    A batch leaves at once when the worker is idle; while that is busy, or not up, the queue fills. All methods belong
+    to the event loop; `plan` and `combine`, which must not depend on state that changes, run in a pool of threads.
+
+    A batch that the worker does not survive is tried once more, image by image: whoever only shared it with the image
+    at fault is answered as if nothing had happened.
 
     Args:
-        scorer: What plans, runs and combines.
-        max_batch: Most units of one `run`.
+        scorer: What plans and combines.
+        runner: What runs the batches.
+        max_batch: Most units of one batch, and most cost of it: one costs at most as much as an evaluation of the
+            largest network, unless it is a solver step.
+        max_queue_cost: Most cost of units that wait or run.
+        clock: Seconds, by which the work is measured.
     """
 
-    def __init__(self, scorer: Scorer, *, max_batch: int) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        runner: Runner,
+        *,
+        max_batch: int,
+        max_queue_cost: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._scorer = scorer
-        self._max_batch = max_batch
-        self._queue: FairQueue[_Job, int] = FairQueue()
+        self._runner = runner
+        self._rate = DrainRate(clock)
+        self._admission = Admission(max_queue_cost, self._rate)
+        self._queue: FairQueue[_Job, _Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._jobs: set[_Job] = set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
-        self._busy = False
+        self._waiting = asyncio.Event()
+        self._working = asyncio.create_task(self._work())
         self._stopped = False
+
+    @property
+    def backlog(self) -> float:
+        """Cost of the units that wait or run."""
+        return self._admission.backlog
 
     async def score(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Score]:
         """Score uint8 images `[N, C, H, W]`, in order, without blocking the event loop.
 
         Raises:
             ModelFailedError: The model failed on one of these images, or on a batch shared with them.
+            OverloadedError: Too much work waits already.
+            WorkerDiedError: The worker died twice of one of these images.
             StoppedError: The batcher was stopped first.
         """
         units = await asyncio.to_thread(self._scorer.plan, images, settings)
@@ -73,67 +111,96 @@ class Batcher:
         return await asyncio.to_thread(self._scorer.combine, units, results)
 
     async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
-        """Run the units of one request and return their results, aligned. Cancelling drops what has not run yet."""
+        """Run the units of one request and return their results, aligned. Cancelling drops what has not run yet.
+
+        Raises:
+            As `score`.
+        """
         if self._stopped:
             raise StoppedError("the service is stopping")
         if not units:
             return []
-        job = _Job(units, asyncio.get_running_loop().create_future())
+        ticket = self._admission.admit(math.fsum(unit.cost for unit in units))
+        job = _Job(units, ticket, asyncio.get_running_loop().create_future())
         self._jobs.add(job)
-        self._queue.add(job, ((unit.bucket, index) for index, unit in enumerate(units)))
-        self._dispatch()
+        for index in range(len(units)):
+            self._enqueue(job, _Item(index))
         try:
             await job.done
         finally:
             self._jobs.discard(job)
             self._queue.discard(job)
+            self._admission.release(ticket)
         return [job.results[index] for index in range(len(units))]
 
     async def stop(self) -> None:
-        """Refuse new work, fail what is under way, and wait for the batch that runs."""
+        """Refuse new work and fail what is under way, without waiting for a batch that nobody waits for any more."""
         self._stopped = True
         for job in self._jobs:
             self._queue.discard(job)
             job.fail(StoppedError("the service is stopping"))
-        await asyncio.to_thread(self._thread.shutdown)
+        self._working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._working
 
-    def _dispatch(self) -> None:
-        if self._busy or self._stopped:
-            return
-        batch = self._queue.take(self._max_batch)
-        if not batch:
-            return
-        self._busy = True
-        units = [job.units[index] for job, index in batch]
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._run_batch, units)
-        running.add_done_callback(partial(self._finish, batch))
+    def _enqueue(self, job: _Job, item: _Item) -> None:
+        unit = job.units[item.index]
+        bucket: Hashable = (unit.bucket, job, unit.index) if item.alone else unit.bucket
+        self._queue.add(job, bucket, item, unit.cost)
+        self._waiting.set()
 
-    def _run_batch(self, units: list[Unit]) -> list[UnitResult]:
-        results = self._scorer.run(units)
-        if len(results) != len(units):
-            raise RuntimeError(f"the scorer gave {len(results)} results for {len(units)} units")
-        return results
+    async def _work(self) -> None:
+        while True:
+            await self._waiting.wait()
+            await self._runner.until_up()
+            batch = self._queue.take()
+            if not batch:
+                self._waiting.clear()
+                continue
+            finished = 0.0
+            self._rate.begin()
+            try:
+                results = await self._runner.run([job.units[item.index] for job, item in batch])
+                if len(results) != len(batch):
+                    raise RuntimeError(f"the scorer gave {len(results)} results for {len(batch)} units")
+                for (job, item), result in zip(batch, results, strict=True):
+                    finished += self._place(job, item.index, result)
+            except WorkerDiedError as error:
+                self._retry(batch, error)
+            except Exception as error:
+                self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
+            self._rate.end(finished)
 
-    def _place(self, job: _Job, index: int, result: UnitResult) -> None:
-        """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more."""
+    def _place(self, job: _Job, index: int, result: UnitResult) -> float:
+        """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more.
+
+        Returns:
+            The cost that is finished.
+        """
         following = self._scorer.follow(job.units[index], result)
         if following is None:
             job.put(index, result)
-        elif job in self._jobs and not job.done.done():
+            return job.units[index].cost
+        if self._is_awaited(job):
             job.units[index] = following
-            self._queue.add(job, [(following.bucket, index)])
+            self._enqueue(job, _Item(index))
+        return 0.0
 
-    def _finish(self, batch: list[tuple[_Job, int]], running: asyncio.Future[list[UnitResult]]) -> None:
-        self._busy = False
-        error = running.exception()
-        if error is None:
-            for (job, index), result in zip(batch, running.result(), strict=True):
-                self._place(job, index, result)
-        else:
-            for job in {job for job, _ in batch}:
-                failure = ModelFailedError("the model failed on a batch of this request")
-                failure.__cause__ = error
-                # Discarded here, before the request's own task has had its turn, or the next batch would hold it.
-                self._queue.discard(job)
-                job.fail(failure)
-        self._dispatch()
+    def _retry(self, batch: list[tuple[_Job, _Item]], error: WorkerDiedError) -> None:
+        """Give every image of a batch that the worker died of a batch of its own; fail one that had its own."""
+        if batch[0][1].alone:
+            self._fail(batch, WorkerDiedError("the worker died twice of an image of this request"), error)
+            return
+        for job, item in batch:
+            if self._is_awaited(job):
+                self._enqueue(job, _Item(item.index, alone=True))
+
+    def _fail(self, batch: list[tuple[_Job, _Item]], failure: Exception, cause: Exception) -> None:
+        failure.__cause__ = cause
+        for job in {job for job, _ in batch}:
+            # Discarded here, before the request's own task has had its turn, or the next batch would hold it.
+            self._queue.discard(job)
+            job.fail(failure)
+
+    def _is_awaited(self, job: _Job) -> bool:
+        return job in self._jobs and not job.done.done()

@@ -1,5 +1,6 @@
 """What wraps every request. Pure ASGI: a wrapper that buffers would hide a client that hangs up."""
 
+import asyncio
 import re
 import uuid
 from typing import Final
@@ -9,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import REQUEST_ID_HEADER, ProblemError
 
-__all__ = ["BodyLimitMiddleware", "RequestIdMiddleware"]
+__all__ = ["BodyLimitMiddleware", "HangUpMiddleware", "RequestIdMiddleware"]
 
 # What is safe to repeat in a header and in a log line.
 _ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -65,3 +66,46 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, receive_counted, send)
+
+
+class HangUpMiddleware:
+    """Cancels the handling of a request whose client has hung up, whatever it is waiting for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and listen ahead of the application: it stops to listen once it has the body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # One message: a client is read no faster than the application reads.
+        messages: asyncio.Queue[Message] = asyncio.Queue(1)
+        answered = hung_up = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal answered
+            # Noted first: a client may hang up as soon as it has the last byte, when there is still to be cleaned up.
+            answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        async def listen() -> None:
+            nonlocal hung_up
+            while not hung_up:
+                message = await receive()
+                if message["type"] == "http.disconnect" and not answered:
+                    hung_up = True
+                    handling.cancel()
+                await messages.put(message)
+                if answered:
+                    return
+
+        handling = asyncio.ensure_future(self._app(scope, messages.get, send_noting))
+        listening = asyncio.create_task(listen())
+        try:
+            await handling
+        except asyncio.CancelledError:
+            if not hung_up:
+                raise
+        finally:
+            listening.cancel()

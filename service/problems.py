@@ -11,8 +11,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pcdm_core.data import ImageError
-from service.batcher import ModelFailedError, StoppedError
+from service.admission import OverloadedError
+from service.batcher import StoppedError
 from service.schemas import Problem
+from service.worker import ModelFailedError, WorkerDiedError
 
 __all__ = ["PROBLEM_MEDIA_TYPE", "REQUEST_ID_HEADER", "ProblemError", "install_problem_handlers"]
 
@@ -21,14 +23,17 @@ REQUEST_ID_HEADER: Final = "X-Request-ID"
 
 _log: Final = logging.getLogger(__name__)
 _TITLES: Final = {
+    "deadline-passed": "The request took longer than it may",
     "image-refused": "An image is refused",
     "invalid-request": "The request does not fit the interface",
     "model-failed": "The model failed",
     "no-such-fidelity": "The model has no such fidelity",
     "not-ready": "The model is not ready",
+    "overloaded": "Too much work is waiting",
     "request-too-large": "The request is too large",
     "stopping": "The service is stopping",
     "too-many-images": "Too many images in one request",
+    "worker-died": "The worker died of an image",
 }
 _IMAGE_STATUS: Final = {"unsupported-format": 415, "too-many-bytes": 413}
 
@@ -42,10 +47,11 @@ class ProblemError(HTTPException):
         status: The HTTP status.
         slug: The kind of problem, a key of the titles above.
         detail: The sentence about this occurrence.
+        retry_after: Whole seconds after which trying again makes sense, if it ever does.
     """
 
-    def __init__(self, status: int, slug: str, detail: str) -> None:
-        super().__init__(status, detail)
+    def __init__(self, status: int, slug: str, detail: str, *, retry_after: int | None = None) -> None:
+        super().__init__(status, detail, None if retry_after is None else {"Retry-After": str(retry_after)})
         self.slug = slug
 
 
@@ -55,6 +61,8 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(ImageError, _on_image_error)
     app.add_exception_handler(ModelFailedError, _on_model_failure)
+    app.add_exception_handler(WorkerDiedError, _on_worker_death)
+    app.add_exception_handler(OverloadedError, _on_overload)
     app.add_exception_handler(StoppedError, _on_stopped)
     app.add_exception_handler(Exception, _on_anything_else)
 
@@ -111,8 +119,19 @@ async def _on_model_failure(request: Request, error: Exception) -> JSONResponse:
     return _answer(request, 500, "the model failed on this request; the service goes on", slug="model-failed")
 
 
+async def _on_worker_death(request: Request, error: Exception) -> JSONResponse:
+    _log.error("request %s: %s", request.state.request_id, error)
+    return _answer(request, 500, f"{error}; the service goes on", slug="worker-died")
+
+
+async def _on_overload(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OverloadedError)
+    headers = {"Retry-After": str(error.retry_after)}
+    return _answer(request, 429, str(error), slug="overloaded", headers=headers)
+
+
 async def _on_stopped(request: Request, error: Exception) -> JSONResponse:
-    return _answer(request, 503, str(error), slug="stopping")
+    return _answer(request, 503, str(error), slug="stopping", headers={"Retry-After": "1"})
 
 
 async def _on_anything_else(request: Request, error: Exception) -> JSONResponse:

@@ -19,7 +19,11 @@ class Settings(BaseSettings):
         host: Address to listen on.
         port: Port to listen on.
         alpha: Flag an image when its p-value is at most this; `None` leaves the decision to the model's own level.
-        max_batch: Most units that run through the model together.
+        max_batch: Most units that run through the model together, and most work: a solver step counts as all of its
+            network evaluations.
+        max_queue_cost: Most work that waits or runs, in evaluations of the largest network; beyond it requests are
+            refused.
+        request_timeout_ms: Longest time that a request may take once it has been received; clients may ask for less.
         max_images: Most images in one request. Multipart parsing stops at 1,000 files anyway.
         max_request_bytes: Largest body of one request.
         max_image_bytes: Largest encoded image.
@@ -34,6 +38,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     alpha: float | None = Field(default=None, gt=0, lt=1)
     max_batch: int = Field(default=64, ge=1)
+    max_queue_cost: float = Field(default=20_000, gt=0, allow_inf_nan=False)
+    request_timeout_ms: int = Field(default=300_000, ge=1)
     max_images: int = Field(default=256, ge=1, le=1000)
     max_request_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
     max_image_bytes: int = Field(default=DecodeLimits().max_bytes, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import importlib
@@ -9,7 +10,7 @@ import logging
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 import typer
 import uvicorn
@@ -17,11 +18,39 @@ import uvicorn.config
 from pydantic import ValidationError
 
 from pcdm_core.cli.console import DEFAULT_MODEL, ModelOption, errors
-from pcdm_core.scoring import CascadeScorer
 
 __all__ = ["serve"]
 
 _log: Final = logging.getLogger(__name__)
+
+
+class _Engine(Protocol):
+    """The part of `service.engine.Engine` that ends a server."""
+
+    @property
+    def failure(self) -> Exception | None: ...
+
+    async def drain(self) -> None: ...
+
+
+class _Server(uvicorn.Server):
+    """Ends when its model cannot be loaded, and lets requests under way finish before it stops to listen."""
+
+    def __init__(self, config: uvicorn.Config, engine: _Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def on_tick(self, counter: int) -> bool:
+        # A server that can never be ready is of no use: better ended, and seen to be.
+        return await super().on_tick(counter) or self._engine.failure is not None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Meanwhile new requests are told that the service is stopping, so a balancer can send them elsewhere.
+        draining = asyncio.ensure_future(self._engine.drain())
+        while not draining.done() and not self.force_exit:
+            await asyncio.wait([draining], timeout=0.1)
+        draining.cancel()
+        await super().shutdown(sockets)
 
 
 def serve(
@@ -42,17 +71,6 @@ def _run(listener: socket.socket, model: Path) -> None:
     Raises:
         ValueError: A setting is out of its range, or the model cannot be loaded.
     """
-    failures: list[Exception] = []
-
-    def load(folder: Path) -> CascadeScorer:
-        try:
-            return CascadeScorer.from_pretrained(folder)
-        except Exception as error:
-            # A server that can never be ready is of no use: better ended, and seen to be.
-            failures.append(error)
-            server.should_exit = True
-            raise
-
     # By name: the core knows nothing of HTTP, and must load where the service is not installed.
     service = importlib.import_module("service")
     host, port = listener.getsockname()[:2]
@@ -61,13 +79,14 @@ def _run(listener: socket.socket, model: Path) -> None:
     except ValidationError as error:
         wrong = (f"PCDM_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         raise ValueError("; ".join(wrong)) from error
-    server = uvicorn.Server(uvicorn.Config(service.create_app(settings, load=load), log_config=_log_config()))
+    app = service.create_app(settings)
+    server = _Server(uvicorn.Config(app, log_config=_log_config()), app.state.engine)
     # The server itself keeps silent about a socket that it was handed.
     _log.info("listening on %s, loading the model in %s", _url(host, port), model)
     with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped
         server.run(sockets=[listener])
-    if failures:
-        raise failures[0]  # the last line on the screen, below what the server had to say
+    if app.state.engine.failure is not None:
+        raise app.state.engine.failure  # the last line on the screen, below what the server had to say
 
 
 def _log_config() -> dict[str, Any]:

@@ -4,23 +4,32 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import os
+import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from pcdm_core.data import Preprocessing
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig
-from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
+from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, Score, Unit, UnitResult
 from service import Settings, create_app
+from service.engine import ServedScorer
+from service.worker import Runner, WorkerDiedError
 
 # The builders of hostile images live with the decoder's tests; pytest finds only a test's own folder.
 sys.path.append(str(Path(__file__).parents[1] / "core" / "data"))
+
+from hostile_images import encode  # isort: skip
 
 SETTINGS = Settings(max_batch=8)
 ONE_CALL = Fidelity(nodes=1)
@@ -36,11 +45,23 @@ def tiny_scorer() -> CascadeScorer:
     return CascadeScorer(tiny_cascade(), model_name="tiny", digest="0123")
 
 
+class FragileScorer(CascadeScorer):
+    """A real scorer whose process is killed by a white first pixel, and that fails at a black one."""
+
+    def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        pixels = {int(unit.image.flat[0]) for unit in units}
+        if 255 in pixels:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if 0 in pixels:
+            raise FloatingPointError("broken on purpose")
+        return super().run(units)
+
+
 @dataclass
 class SteeredScorer:
     """Scores an image by its first pixel, one unit an image, and lets the test hold, watch and break each batch.
 
-    An image's second pixel is its bucket; a first pixel of 255 breaks the batch it is in.
+    An image's second pixel is its bucket; a first pixel of 255 breaks the batch it is in, one of 254 kills the worker.
     """
 
     batches: list[list[int]] = field(default_factory=list)
@@ -58,6 +79,8 @@ class SteeredScorer:
         assert self.gate.wait(10)
         if 255 in self.batches[-1]:
             raise FloatingPointError("broken on purpose")
+        if 254 in self.batches[-1]:
+            raise WorkerDiedError("killed on purpose")
         return [UnitResult(np.array([float(unit.image.flat[0])])) for unit in units]
 
     def follow(self, unit: Unit, result: UnitResult) -> Unit | None:  # noqa: ARG002 - steered by the image alone
@@ -89,6 +112,48 @@ class SteeredScorer:
         return self.combine(units, self.run(units))
 
 
+class SteeredModel(SteeredScorer):
+    """A steered scorer with what the application asks of a model."""
+
+    model_name = "steered"
+    digest = "0"
+    alpha = None
+    fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType({"fast": Fidelity(nodes=1)})
+    preprocessing = Preprocessing(channels=1, height=1, width=2)
+
+
+def steered(value: int) -> bytes:
+    return encode(Image.fromarray(np.array([[value, 0]], dtype=np.uint8)))
+
+
+class InThread:
+    """A runner in a thread of this process, where a test can reach the scorer; dies where it is told to."""
+
+    def __init__(self, run: Callable[[Sequence[Unit]], list[UnitResult]]) -> None:
+        self._run = run
+        self._up = asyncio.Event()
+        self.rise()
+
+    @property
+    def up(self) -> bool:
+        return self._up.is_set()
+
+    def rise(self) -> None:
+        self._up.set()
+
+    def fall(self) -> None:
+        self._up.clear()
+
+    async def until_up(self) -> None:
+        await self._up.wait()
+
+    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        return await asyncio.to_thread(self._run, units)
+
+    async def stop(self) -> None:
+        self.fall()
+
+
 def images_of(*values: int, bucket: int = 0) -> NDArray[np.uint8]:
     images = np.zeros((len(values), 1, 1, 2), dtype=np.uint8)
     images[:, 0, 0, 0] = values
@@ -101,22 +166,26 @@ async def score(client: httpx.AsyncClient, *files: tuple[str, bytes], **query: A
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is awaited is a state of threads, and no event of the loop
             await asyncio.sleep(0.002)
 
 
 async def until_ready(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):  # imports of a first worker, on a busy machine
         while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as any client has to
             await asyncio.sleep(0.002)
+
+
+def in_thread(_load: Any, _folder: Path, scorer: ServedScorer) -> Runner:
+    return InThread(scorer.run)
 
 
 @contextlib.asynccontextmanager
 async def serving(scorer: Any = None, settings: Settings = SETTINGS) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a started application whose model is loaded."""
     loaded = tiny_scorer() if scorer is None else scorer
-    app = create_app(settings, load=lambda _: loaded)
+    app = create_app(settings, load=lambda _: loaded, launch=in_thread)
     # A server logs an unexpected exception and goes on; so does this transport.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as client:

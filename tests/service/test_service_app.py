@@ -2,30 +2,28 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 from service_doubles import (
     SETTINGS,
-    SteeredScorer,
+    SteeredModel,
     check_problem,
+    in_thread,
     score,
     serving,
+    steered,
     tiny_cascade,
     tiny_scorer,
     until,
     until_ready,
+    upload,
 )
 
-from pcdm_core.data import Preprocessing
 from pcdm_core.model import save_pretrained
-from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName
+from pcdm_core.scoring import CascadeScorer
 from service import Settings, create_app
 
 from hostile_images import encode, photo  # isort: skip  # found through service_doubles
@@ -33,18 +31,10 @@ from hostile_images import encode, photo  # isort: skip  # found through service
 NATIVE = encode(photo(8, 8))
 
 
-class SteeredModel(SteeredScorer):
-    """A steered scorer with what the application asks of a model."""
-
-    model_name = "steered"
-    digest = "0"
-    alpha = None
-    fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType({"fast": Fidelity(nodes=1)})
-    preprocessing = Preprocessing(channels=1, height=1, width=2)
-
-
-def steered(value: int) -> bytes:
-    return encode(Image.fromarray(np.array([[value, 0]], dtype=np.uint8)))
+def client_backlog(client: httpx.AsyncClient) -> float:
+    transport: Any = client._transport
+    backlog: float = transport.app.state.engine.ready().batcher.backlog
+    return backlog
 
 
 async def test_the_level_of_the_deployment_decides() -> None:
@@ -89,6 +79,50 @@ async def test_a_failing_model_is_a_500_and_the_next_request_is_answered(caplog:
     assert problem["request_id"] in caplog.text
 
 
+async def test_an_image_that_kills_the_worker_twice_is_a_500_and_the_next_request_is_answered() -> None:
+    scorer = SteeredModel()
+    scorer.gate.set()
+    async with serving(scorer) as client:
+        problem = check_problem(await score(client, ("a.png", steered(254))), 500)
+        assert (await score(client, ("a.png", steered(1)))).status_code == 200
+    assert problem["type"].endswith("worker-died")
+    assert scorer.batches == [[254], [254], [1]]
+
+
+async def test_overload_is_a_429_that_says_when_to_come_again() -> None:
+    scorer = SteeredModel()
+    async with serving(scorer, Settings(max_queue_cost=2)) as client:
+        held = [asyncio.create_task(score(client, ("a.png", steered(value)))) for value in (1, 2)]
+        await until(lambda: client_backlog(client) == 2)
+        refused = await score(client, ("b.png", steered(3)))
+        scorer.gate.set()
+        await asyncio.gather(*held)
+        assert (await score(client, ("b.png", steered(3)))).status_code == 200
+    assert check_problem(refused, 429)["type"].endswith("overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(("asked", "most"), [("50", 60_000), ("60000", 50), (None, 50)])
+async def test_past_its_deadline_a_request_is_a_504_and_leaves_the_queue(asked: str | None, most: int) -> None:
+    scorer = SteeredModel()
+    settings = Settings(request_timeout_ms=most, max_batch=1)
+    headers = {} if asked is None else {"X-Request-Timeout-Ms": asked}
+    async with serving(scorer, settings) as client:
+        late = await client.post("/score", files=upload(*[("a.png", steered(1))] * 3), headers=headers)
+        assert client_backlog(client) == 0
+        scorer.gate.set()
+        await score(client, ("b.png", steered(2)))
+    assert check_problem(late, 504)["type"].endswith("deadline-passed")
+    assert scorer.batches == [[1], [2]]
+
+
+async def test_a_deadline_that_is_no_time_is_refused() -> None:
+    async with serving() as client:
+        headers = {"X-Request-Timeout-Ms": "0"}
+        answer = await client.post("/score", files=upload(("a.png", NATIVE)), headers=headers)
+    assert check_problem(answer, 422)["errors"][0]["location"] == "header.x-request-timeout-ms"
+
+
 async def test_an_unexpected_error_is_a_500_with_the_request_id(caplog: pytest.LogCaptureFixture) -> None:
     scorer = SteeredModel()
     scorer.gate.set()
@@ -107,11 +141,12 @@ async def test_the_server_is_alive_but_not_ready_until_the_model_is_loaded() -> 
         assert gate.wait(10)
         return tiny_scorer()
 
-    app = create_app(SETTINGS, load=load)
+    app = create_app(SETTINGS, load=load, launch=in_thread)
     transport = httpx.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as client:
         assert (await client.get("/healthz")).status_code == 200
-        check_problem(await client.get("/readyz"), 503)
+        early = await client.get("/readyz")
+        assert (check_problem(early, 503)["detail"], early.headers["retry-after"]) == ("the model is being loaded", "1")
         check_problem(await score(client, ("a.png", NATIVE)), 503)
         gate.set()
         await until_ready(client)
@@ -141,7 +176,7 @@ async def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path, caplog: pyt
 async def test_the_interface_describes_every_answer() -> None:
     async with serving() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    errors = {"/score": {"400", "413", "415", "422", "500", "503"}, "/readyz": {"503"}, "/healthz": set()}
+    errors = {"/score": {"400", "413", "415", "422", "429", "500", "503", "504"}, "/readyz": {"503"}, "/healthz": set()}
     assert set(paths) == set(errors)
     for path, statuses in errors.items():
         [operation] = paths[path].values()

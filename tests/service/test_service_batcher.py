@@ -2,19 +2,22 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
-from service_doubles import ONE_CALL, SteeredScorer, images_of, tiny_scorer, until
+from service_doubles import ONE_CALL, InThread, SteeredScorer, images_of, tiny_scorer, until
 
-from pcdm_core.scoring import Score
-from service.batcher import Batcher, ModelFailedError, StoppedError
+from pcdm_core.scoring import FIDELITIES, Score, Unit, UnitResult
+from service.admission import OverloadedError
+from service.batcher import Batcher, StoppedError
+from service.worker import ModelFailedError, WorkerDiedError
 
 
 @contextlib.asynccontextmanager
 async def batching(scorer: SteeredScorer, max_batch: int = 4) -> AsyncIterator[Batcher]:
-    batcher = Batcher(scorer, max_batch=max_batch)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=max_batch, max_queue_cost=1000)
     try:
         yield batcher
     finally:
@@ -79,6 +82,51 @@ async def test_a_failing_batch_fails_its_own_requests_only() -> None:
     assert scorer.batches == [[1], [255, 10, 11, 12], [20], [5]]
 
 
+async def test_a_batch_that_killed_the_worker_is_tried_once_more_image_by_image() -> None:
+    scorer = SteeredScorer()
+    async with batching(scorer) as batcher:
+        first = start(batcher, 1)
+        await until(scorer.started.is_set)
+        deadly = await start_waiting(batcher, 2, 254, 10)
+        other = await start_waiting(batcher, 3, 20)
+        scorer.gate.set()
+        with pytest.raises(WorkerDiedError, match="twice"):
+            await deadly
+        assert [bits(answer) for answer in await asyncio.gather(first, other)] == [[1], [20]]
+    # The second image of the deadly request is never asked for again.
+    assert scorer.batches == [[1], [254, 20, 10], [20], [254]]
+
+
+async def test_an_image_alone_in_its_batch_has_a_second_chance_too() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    runs = iter([WorkerDiedError(), None])
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        results = scorer.run(units)
+        if (error := next(runs)) is not None:
+            raise error
+        return results
+
+    batcher = Batcher(scorer, InThread(run), max_batch=4, max_queue_cost=1000)
+    assert bits(await start(batcher, 7)) == [7]
+    await batcher.stop()
+    assert scorer.batches == [[7], [7]]
+
+
+async def test_the_queue_fills_while_no_worker_is_up() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    runner = InThread(scorer.run)
+    runner.fall()
+    batcher = Batcher(scorer, runner, max_batch=4, max_queue_cost=1000)
+    tasks = [await start_waiting(batcher, waiting, waiting) for waiting in (1, 2, 3)]
+    runner.rise()
+    await asyncio.gather(*tasks)
+    await batcher.stop()
+    assert scorer.batches == [[1, 2, 3]]
+
+
 async def test_a_cancelled_request_is_dropped_before_it_runs() -> None:
     scorer = SteeredScorer()
     async with batching(scorer) as batcher:
@@ -91,6 +139,41 @@ async def test_a_cancelled_request_is_dropped_before_it_runs() -> None:
         scorer.gate.set()
         assert bits(await second) == [7]
     assert scorer.batches == [[1, 2, 3, 4], [7]]
+
+
+async def test_work_beyond_the_limit_is_refused_until_there_is_room() -> None:
+    scorer = SteeredScorer()
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=1, max_queue_cost=3)
+    first = start(batcher, 1, 2, 3)
+    await until(lambda: batcher.backlog == 3)
+    with pytest.raises(OverloadedError):
+        await start(batcher, 4)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert batcher.backlog == 0
+    scorer.gate.set()
+    assert bits(await start(batcher, 5)) == [5]
+    await batcher.stop()
+
+
+async def test_what_is_finished_makes_room_before_its_request_is() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    allowed = threading.Semaphore(1)
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        assert allowed.acquire(timeout=10)
+        return scorer.run(units)
+
+    batcher = Batcher(scorer, InThread(run), max_batch=2, max_queue_cost=4)
+    large = start(batcher, 1, 2, 3, 4)
+    await until(lambda: batcher.backlog == 2)
+    small = start(batcher, 5)
+    await until(lambda: batcher.backlog == 3)
+    allowed.release(10)
+    assert [bits(answer) for answer in await asyncio.gather(large, small)] == [[1, 2, 3, 4], [5]]
+    await batcher.stop()
 
 
 async def test_the_event_loop_goes_on_while_the_model_runs() -> None:
@@ -122,15 +205,13 @@ async def test_results_that_do_not_match_their_units_are_a_failure() -> None:
 
 async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
     scorer = SteeredScorer()
-    batcher = Batcher(scorer, max_batch=1)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=1, max_queue_cost=1000)
     task = start(batcher, 1, 2)
     await until(scorer.started.is_set)
-    stopping = asyncio.create_task(batcher.stop())
+    await batcher.stop()
+    scorer.gate.set()
     with pytest.raises(StoppedError):
         await task
-    assert not stopping.done()
-    scorer.gate.set()
-    await stopping
     assert scorer.batches == [[1]]
     with pytest.raises(StoppedError):
         await start(batcher, 3)
@@ -139,7 +220,7 @@ async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
 async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
     scorer = tiny_scorer()
     images = np.random.default_rng(1).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
-    batcher = Batcher(scorer, max_batch=7)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=7, max_queue_cost=1000)
     try:
         parts = await asyncio.gather(*(batcher.score(part, ONE_CALL) for part in (images[:1], images[1:4], images[4:])))
     finally:
@@ -151,10 +232,40 @@ async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
 async def test_a_unit_that_goes_on_runs_until_its_last_step() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
-    batcher = Batcher(scorer, max_batch=4)
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000)
     images = np.zeros((2, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 2] = (7, 8), (3, 0)
     results = await batcher.run(scorer.plan(images, ONE_CALL))
     await batcher.stop()
     assert [float(result.values[0]) for result in results] == [7.0, 8.0]
     assert scorer.batches == [[7, 8], [7], [7], [7]]
+
+
+async def test_an_exact_request_delays_a_fast_one_by_the_batch_that_runs_only() -> None:
+    scorer = tiny_scorer()
+    images = np.random.default_rng(1).integers(0, 256, (257, 3, 8, 8), dtype=np.uint8)
+    batches: list[Sequence[Unit]] = []
+    began, allowed = threading.Event(), threading.Event()
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        batches.append(units)
+        if sum(unit.cost for unit in units) > 10:
+            began.set()
+            assert allowed.wait(10)
+        return scorer.run(units)
+
+    batcher = Batcher(scorer, InThread(run), max_batch=64, max_queue_cost=1e6)
+    exact = asyncio.create_task(batcher.score(images[1:], FIDELITIES["exact"]))
+    await until(began.is_set)
+    before, waiting = len(batches), len(batcher._queue)
+    fast = asyncio.create_task(batcher.score(images[:1], FIDELITIES["fast"]))
+    await until(lambda: len(batcher._queue) > waiting)
+    allowed.set()
+    [score] = await fast
+    exact.cancel()
+    await batcher.stop()
+    assert score.bits_per_dim == pytest.approx(scorer.score(images[:1])[0].bits_per_dim, abs=1e-4)
+    assert max(sum(unit.cost for unit in units) for units in batches) <= 64
+    # Its three buckets, and perhaps a batch that has begun before its answer was there.
+    methods = [{unit.fidelity.method for unit in units} for units in batches[before : before + 3]]
+    assert methods == [{"bound"}] * 3

@@ -1,77 +1,160 @@
 """Who runs next, without any model, thread or clock."""
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.fair_queue import FairQueue
 
 
-def queue_of(**owners: list[str]) -> FairQueue[str, int]:
-    queue: FairQueue[str, int] = FairQueue()
+def queue_of(limit: int, max_cost: float = 1000, **owners: list[str]) -> FairQueue[str, int]:
+    """Items of cost 1, each in the bucket that is named."""
+    queue: FairQueue[str, int] = FairQueue(max_items=limit, max_cost=max_cost)
     for owner, buckets in owners.items():
-        queue.add(owner, ((bucket, index) for index, bucket in enumerate(buckets)))
+        for index, bucket in enumerate(buckets):
+            queue.add(owner, bucket, index, 1)
     return queue
 
 
+def owners_of(batch: list[tuple[str, int]]) -> list[str]:
+    return [owner for owner, _ in batch]
+
+
 def test_an_empty_queue_gives_an_empty_batch() -> None:
-    assert queue_of().take(4) == []
+    assert queue_of(4).take() == []
 
 
 def test_one_owner_is_served_in_order() -> None:
-    queue = queue_of(a=["x"] * 5)
-    assert queue.take(3) == [("a", 0), ("a", 1), ("a", 2)]
-    assert queue.take(3) == [("a", 3), ("a", 4)]
+    queue = queue_of(3, a=["x"] * 5)
+    assert queue.take() == [("a", 0), ("a", 1), ("a", 2)]
+    assert queue.take() == [("a", 3), ("a", 4)]
     assert len(queue) == 0
 
 
 def test_owners_share_a_batch_evenly_and_the_rest_goes_to_who_has_more() -> None:
-    batch = queue_of(big=["x"] * 100, small=["x"]).take(8)
-    assert [owner for owner, _ in batch] == ["big", "small", *["big"] * 6]
+    assert owners_of(queue_of(8, big=["x"] * 100, small=["x"]).take()) == ["big", "small", *["big"] * 6]
 
 
 def test_a_batch_holds_one_bucket() -> None:
-    queue = queue_of(a=["x", "y", "x"], b=["y"])
-    assert queue.take(8) == [("a", 0), ("a", 2)]
-    assert queue.take(8) == [("b", 0), ("a", 1)]
+    queue = queue_of(8, a=["x", "y", "x"], b=["y"])
+    assert queue.take() == [("a", 0), ("a", 2)]
+    assert queue.take() == [("b", 0), ("a", 1)]
+
+
+def test_a_batch_ends_where_it_would_cost_too_much() -> None:
+    queue = queue_of(8, max_cost=2.5, a=["x"] * 5)
+    assert [len(queue.take()) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_an_item_that_costs_more_than_a_batch_may_runs_alone() -> None:
+    queue = queue_of(8, max_cost=2)
+    for item in range(2):
+        queue.add("a", "x", item, 18)
+    assert [queue.take(), queue.take()] == [[("a", 0)], [("a", 1)]]
 
 
 def test_who_arrives_while_a_batch_runs_is_ahead_of_its_leader() -> None:
-    queue = queue_of(big=["x"] * 100)
-    queue.take(8)
-    queue.add("small", [("y", 0)])
-    assert queue.take(8) == [("small", 0)]
+    queue = queue_of(8, big=["x"] * 100)
+    queue.take()
+    queue.add("small", "y", 0, 1)
+    assert queue.take() == [("small", 0)]
 
 
-def test_newcomers_do_not_starve_an_old_owner() -> None:
-    queue = queue_of(old=["x"] * 2)
-    queue.take(1)
-    for arrival in range(3):
-        queue.add(f"new{arrival}", [("y", 0), ("y", 1)])
-    assert "old" in {owner for _ in range(4) for owner, _ in queue.take(1)}
+def test_a_cheap_owner_has_all_its_turns_before_the_next_of_a_dear_one() -> None:
+    queue = queue_of(8, max_cost=40)
+    for item in range(100):
+        queue.add("dear", "x", item, 18)
+    queue.take()
+    for item, bucket in enumerate("abcd"):
+        queue.add("cheap", bucket, item, 6)
+    assert [owners_of(queue.take())[0] for _ in range(6)] == ["cheap"] * 4 + ["dear"] * 2
+
+
+def test_owners_of_dear_and_of_cheap_items_get_the_same_share() -> None:
+    queue = queue_of(8, max_cost=40)
+    for item in range(1000):
+        queue.add("dear", "x", item, 18)
+        queue.add("cheap", "y", item, 1)
+    served = {"dear": 0, "cheap": 0}
+    for _ in range(100):
+        for owner in owners_of(queue.take()):
+            served[owner] += {"dear": 18, "cheap": 1}[owner]
+    assert served["dear"] == pytest.approx(served["cheap"], abs=80)
+
+
+@pytest.mark.parametrize("cost", [1, 0.1, 30])
+def test_newcomers_do_not_starve_an_old_owner(cost: float) -> None:
+    queue = queue_of(1, max_cost=40, old=["x"] * 3)
+    queue.take()
+    spent = 0.0
+    while True:
+        queue.add(f"new{spent}", "y", 0, cost)
+        queue.add(f"new{spent}", "y", 1, cost)
+        if owners_of(queue.take()) == ["old"]:
+            break
+        spent += cost
+        assert spent < 200
+
+
+def test_room_that_was_given_away_costs_one_batch_at_most() -> None:
+    queue = queue_of(8, max_cost=8)
+    for item in range(1000):
+        queue.add("big", "x", item, 1)
+        queue.add("big", "z", item, 1)
+    for turn in range(50):  # each with room for seven of the big owner's
+        queue.add(f"small{turn}", "x", 0, 1)
+        queue.take()
+    passed_over = 0
+    while "big" not in owners_of(feed(queue)):
+        passed_over += 1
+    assert passed_over <= 2
+
+
+def feed(queue: FairQueue[str, int]) -> list[tuple[str, int]]:
+    """The next batch, while another owner never has too little to do."""
+    for item in range(8):
+        queue.add("steady", "y", item, 1)
+    return queue.take()
 
 
 def test_a_discarded_owner_is_gone_even_if_it_led() -> None:
-    queue = queue_of(a=["x"] * 4, b=["x"])
-    queue.take(1)
+    queue = queue_of(8, a=["x"] * 4, b=["x"])
+    queue.add("c", "x", 0, 1)
     queue.discard("a")
     queue.discard("unknown")
-    assert queue.take(8) == [("b", 0)]
-    assert queue.take(8) == []
+    assert owners_of(queue.take()) == ["b", "c"]
+    queue.discard("b")
+    assert queue.take() == []
 
 
-@given(st.lists(st.lists(st.sampled_from("xyz"), min_size=1, max_size=12), max_size=6), st.integers(1, 5))
-def test_everything_is_served_once_and_nobody_waits_longer_than_a_round(owners: list[list[str]], limit: int) -> None:
-    queue = queue_of(**{str(owner): buckets for owner, buckets in enumerate(owners)})
-    served: list[tuple[str, int]] = []
-    waiting_since = {str(owner): 0 for owner in range(len(owners))}
-    turn = 0
-    while batch := queue.take(limit):
-        turn += 1
+Items = list[tuple[str, int]]
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(1, 9)), min_size=1, max_size=12), max_size=5),
+    st.integers(1, 5),
+    st.integers(1, 20),
+)
+def test_everything_is_served_once_and_nobody_waits_long(owners: list[Items], limit: int, max_cost: int) -> None:
+    queue: FairQueue[int, int] = FairQueue(max_items=limit, max_cost=max_cost)
+    for owner, items in enumerate(owners):
+        for index, (bucket, cost) in enumerate(items):
+            queue.add(owner, bucket, index, cost)
+    served: list[tuple[int, int]] = []
+    passed_over = dict.fromkeys(range(len(owners)), 0)
+    cost_of: Callable[[tuple[int, int]], int] = lambda one: owners[one[0]][one[1]][1]  # noqa: E731
+    while batch := queue.take():
+        spent = sum(map(cost_of, batch))
         assert len(batch) <= limit
-        assert len({owners[int(owner)][index] for owner, index in batch}) == 1
+        assert spent <= max_cost or len(batch) == 1
+        assert len({owners[owner][index][0] for owner, index in batch}) == 1
         served += batch
-        for owner, _ in batch:
-            waiting_since[owner] = turn
-        left = {owner for owner in waiting_since if sum(o == owner for o, _ in served) < len(owners[int(owner)])}
-        assert all(turn - waiting_since[owner] < len(owners) for owner in left)
-    assert sorted(served) == sorted((str(o), i) for o, buckets in enumerate(owners) for i in range(len(buckets)))
+        for owner, items in enumerate(owners):
+            waits = sum(who == owner for who, _ in served) < len(items)
+            inside = any(who == owner for who, _ in batch)
+            passed_over[owner] = passed_over[owner] + spent if waits and not inside else 0
+            # One batch that it has had itself, and the one by which each other may go beyond it.
+            assert passed_over[owner] <= 2 * max(max_cost, 9) * (len(owners) - 1)
+    assert sorted(served) == [(owner, index) for owner, items in enumerate(owners) for index in range(len(items))]

@@ -1,0 +1,106 @@
+"""How much work may wait, and when to come again if it is too much. No clock of its own, no I/O."""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["Admission", "DrainRate", "OverloadedError", "Ticket"]
+
+_LONGEST_RETRY: Final = 300
+
+
+class OverloadedError(RuntimeError):
+    """So much work waits that this request is not taken.
+
+    Args:
+        retry_after: Whole seconds after which there should be room, at least 1.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"too much work is waiting; there should be room in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class DrainRate:
+    """Cost that is finished in a second of work: its mean over the recent past, older work weighing less and less.
+
+    Args:
+        clock: Seconds, never going back.
+        memory: Seconds of work after which a batch weighs 1/e.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, memory: float = 10.0) -> None:
+        self._clock = clock
+        self._memory = memory
+        self._began = 0.0
+        self._cost = 0.0
+        self._seconds = 0.0
+
+    def begin(self) -> None:
+        """Note that a batch begins."""
+        self._began = self._clock()
+
+    def end(self, cost: float) -> None:
+        """Note that it has ended, and what it finished: nothing, if it failed or none of its units was a last step."""
+        took = self._clock() - self._began
+        kept = math.exp(-took / self._memory)
+        self._cost = kept * self._cost + cost
+        self._seconds = kept * self._seconds + took
+
+    def seconds(self, cost: float) -> float:
+        """About how long so much will take; 0 before anything was measured."""
+        return cost * self._seconds / self._cost if self._cost > 0 else 0.0
+
+
+class Ticket:
+    """An admitted request.
+
+    Attributes:
+        left: Cost of its units that are not finished.
+    """
+
+    def __init__(self, cost: float) -> None:
+        self.left = cost
+
+    def finish(self, cost: float) -> None:
+        """Note that a unit of this cost has its final result."""
+        self.left = max(0.0, self.left - cost)
+
+
+class Admission:
+    """Bounds the cost of all units that wait or run.
+
+    A request of more than the whole limit is taken when no other is there, as it could never be otherwise.
+
+    Args:
+        limit: Most cost.
+        rate: Measures how fast it drains.
+    """
+
+    def __init__(self, limit: float, rate: DrainRate) -> None:
+        self._limit = limit
+        self._rate = rate
+        self._tickets: set[Ticket] = set()
+
+    @property
+    def backlog(self) -> float:
+        """Cost of all that is admitted and not finished."""
+        return math.fsum(ticket.left for ticket in self._tickets)
+
+    def admit(self, cost: float) -> Ticket:
+        """Take a request, until it is released.
+
+        Raises:
+            OverloadedError: There is no room for it.
+        """
+        backlog = self.backlog
+        excess = min(backlog + cost - self._limit, backlog)
+        if excess > 0:
+            raise OverloadedError(min(max(1, math.ceil(self._rate.seconds(excess))), _LONGEST_RETRY))
+        ticket = Ticket(cost)
+        self._tickets.add(ticket)
+        return ticket
+
+    def release(self, ticket: Ticket) -> None:
+        """Forget a request, finished or not."""
+        self._tickets.discard(ticket)

@@ -1,0 +1,265 @@
+"""The worker process as the event loop sees it: started, asked, watched, and started again when it dies."""
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pcdm_core.scoring import Unit, UnitResult
+from service.backoff import Backoff
+from service.worker_process import Failed, Loaded, Ran, UnitRunner, serve_units
+
+__all__ = ["ModelFailedError", "Runner", "Worker", "WorkerDiedError"]
+
+_log: Final = logging.getLogger(__name__)
+# Forked from a server that has imported everything and has run no network: a new worker is there within a second,
+# where a fresh interpreter would first import for several.
+_CONTEXT: Final = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["service.worker_process"])
+
+
+class ModelFailedError(RuntimeError):
+    """The model raised an exception on a batch; the message is its traceback, or the cause says how."""
+
+
+class WorkerDiedError(RuntimeError):
+    """The process that ran a batch ended before it answered."""
+
+
+class Runner(Protocol):
+    """Runs batches, one at a time, away from the event loop."""
+
+    @property
+    def up(self) -> bool:
+        """Whether a batch would be run now."""
+        ...
+
+    async def until_up(self) -> None:
+        """Wait for that."""
+        ...
+
+    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        """Results of units of one bucket, in order.
+
+        Raises:
+            ModelFailedError: The model raised an exception.
+            WorkerDiedError: The worker ended first.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """End the worker, for good."""
+        ...
+
+
+class _Process:
+    """One worker process, from its start to its end. All methods belong to the event loop.
+
+    A thread of its own starts the process, receives from it, and is the only one to close the pipe.
+
+    Attributes:
+        alive: Whether it has been started, or will be, and has not ended.
+        loaded: Comes with the digest of its model; a `ModelFailedError` or a `WorkerDiedError` otherwise.
+        ended: Comes when it has ended and nothing is left of it.
+    """
+
+    def __init__(self, load: Callable[[Path], UnitRunner], folder: Path) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.alive = True
+        self.loaded: asyncio.Future[str] = self._loop.create_future()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._answer: asyncio.Future[list[UnitResult]] | None = None
+        self._killed = False
+        self._sending = threading.Lock()
+        self._pipe, self._far_end = _CONTEXT.Pipe()
+        arguments = (self._far_end, load, folder)
+        self._process = _CONTEXT.Process(target=serve_units, args=arguments, name="pcdm worker", daemon=True)
+        threading.Thread(target=self._live, name="worker", daemon=True).start()
+
+    def _live(self) -> None:
+        with self._pipe:
+            try:
+                with self._far_end:
+                    self._process.start()
+                if self._killed:  # while it was being started
+                    self._process.kill()
+                while True:
+                    self._post(self._receive, self._pipe.recv())
+            except EOFError:
+                fault = "the worker ended"
+            except Exception as error:  # whatever it was, those who wait must hear of it
+                fault = f"the worker cannot be talked to any more: {error!r}"
+            self._post(self._bury, fault)
+            if self._process.pid is not None:
+                self._process.join(1)
+                self._process.kill()  # where it lives on without its pipe
+                self._process.join()
+        self._post(self._finish)
+
+    def _post(self, call: Callable[..., None], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody waits
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _receive(self, message: Loaded | Ran | Failed) -> None:
+        future: asyncio.Future[Any] = self.loaded if self._answer is None else self._answer
+        if future.done():  # by a cancellation: nobody waits any more
+            return
+        match message:
+            case Loaded(digest):
+                future.set_result(digest)
+            case Ran(results):
+                future.set_result(results)
+            case Failed(trace):
+                future.set_exception(ModelFailedError(trace))
+
+    def _bury(self, fault: str) -> None:
+        self.alive = False
+        for future in (self.loaded, self._answer):
+            if future is not None and not future.done():
+                future.set_exception(WorkerDiedError(fault))
+
+    def _finish(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, once it has been started."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Minus the signal that killed it, or its status; None before its end, and if it was never started."""
+        return self._process.exitcode
+
+    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        """As `Runner.run`."""
+        assert self._answer is None or self._answer.done()
+        answer: asyncio.Future[list[UnitResult]] = self._loop.create_future()
+        self._answer = answer
+        await self._send(list(units))
+        return await answer
+
+    async def stop(self, grace: float) -> None:
+        """Let it finish its batch, for at most `grace` seconds."""
+        if self.alive and self.loaded.done():
+            await self._send(None)
+            await asyncio.wait([self.ended], timeout=grace)
+        self.kill()
+        await self.ended
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._killed = True
+        if self._process.pid is not None:
+            self._process.kill()
+
+    async def _send(self, message: list[Unit] | None) -> None:
+        with contextlib.suppress(OSError):  # it has ended, which its own thread finds out
+            await asyncio.to_thread(self._send_whole, message)
+
+    def _send_whole(self, message: list[Unit] | None) -> None:
+        with self._sending:  # a batch whose sender was cancelled may still be on its way
+            self._pipe.send(message)
+
+
+class Worker:
+    """A `Runner` in a process of its own, replaced by another whenever it ends.
+
+    Args:
+        load: Turns the model's folder into what runs units; can be pickled.
+        folder: Of the model.
+        digest: That the model has to have, as units are planned for that one.
+        backoff: Between an end and the next start.
+        grace: Seconds that a batch may still run when the service stops.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Path], UnitRunner],
+        folder: Path,
+        digest: str,
+        *,
+        backoff: Backoff | None = None,
+        grace: float = 5.0,
+    ) -> None:
+        self._load = load
+        self._folder = folder
+        self._digest = digest
+        self._backoff = Backoff(time.monotonic) if backoff is None else backoff
+        self._grace = grace
+        self._process: _Process | None = None
+        self._came_up = asyncio.Event()
+        self._stopping = False
+        self._keeping = asyncio.create_task(self._keep())
+
+    @property
+    def up(self) -> bool:
+        """Whether a process is there that has loaded the model."""
+        return self._process is not None and self._process.alive
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while one is up."""
+        return self._process.pid if self._process is not None and self._process.alive else None
+
+    async def until_up(self) -> None:
+        """Wait for that."""
+        while not self.up:
+            self._came_up.clear()
+            await self._came_up.wait()
+
+    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        """As `Runner.run`."""
+        if self._process is None or not self._process.alive:
+            raise WorkerDiedError("no worker is up")
+        return await self._process.run(units)
+
+    async def stop(self) -> None:
+        """End the process, after its batch if that does not take long, and start no other."""
+        self._stopping = True
+        if self._process is not None:
+            await self._process.stop(self._grace)
+        self._keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._keeping
+
+    async def _keep(self) -> None:
+        while True:
+            process = _Process(self._load, self._folder)
+            try:
+                fault = await self._watch(process)
+            finally:
+                # Also where the loop itself is being torn down, as by a second Ctrl-C: nothing may outlive it.
+                process.kill()
+            if self._stopping:
+                return
+            delay = self._backoff.failed()
+            _log.error("%s; another is started in %.2f s", fault, delay)
+            await asyncio.sleep(delay)
+
+    async def _watch(self, process: _Process) -> str:
+        """Live through one process, and return how it ended."""
+        try:
+            digest = await process.loaded
+        except ModelFailedError as error:
+            await process.ended
+            return f"the worker cannot load the model in {self._folder}: {error}"
+        except WorkerDiedError as error:
+            await process.ended
+            return f"{error}, before it had loaded the model (exit code {process.exit_code})"
+        if digest != self._digest:
+            process.kill()
+            await process.ended
+            return f"the model in {self._folder} has been replaced (by {digest}): the service needs a restart"
+        self._process = process
+        self._backoff.up()
+        self._came_up.set()
+        _log.info("the worker is up (process %d)", process.pid)
+        await process.ended
+        return f"the worker ended (exit code {process.exit_code})"

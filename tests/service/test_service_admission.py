@@ -1,0 +1,90 @@
+"""How much may wait, and when to come again, by a clock that the test moves."""
+
+import pytest
+
+from service.admission import Admission, DrainRate, OverloadedError
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def rate_of(*batches: tuple[float, float], memory: float = 1e9) -> DrainRate:
+    """A rate that has seen batches of (seconds, cost), with pauses between them."""
+    clock = Clock()
+    rate = DrainRate(clock, memory=memory)
+    for seconds, cost in batches:
+        clock.now += 100
+        rate.begin()
+        clock.now += seconds
+        rate.end(cost)
+    return rate
+
+
+def refusal(admission: Admission, cost: float) -> int:
+    with pytest.raises(OverloadedError) as caught:
+        admission.admit(cost)
+    return caught.value.retry_after
+
+
+def test_the_rate_is_of_the_time_at_work() -> None:
+    assert rate_of((1, 10), (3, 10)).seconds(10) == pytest.approx(2)
+
+
+def test_a_batch_that_finishes_nothing_counts_by_its_time() -> None:
+    assert rate_of((1, 10), (1, 0)).seconds(10) == pytest.approx(2)
+
+
+def test_recent_work_weighs_more() -> None:
+    rate = rate_of(*[(1, 1)] * 50, *[(1, 10)] * 20, memory=5)
+    assert rate.seconds(10) == pytest.approx(1, rel=0.2)
+
+
+def test_nothing_is_foretold_before_anything_was_measured() -> None:
+    assert rate_of().seconds(10) == 0
+
+
+def test_cost_is_admitted_up_to_the_limit() -> None:
+    admission = Admission(10, rate_of())
+    admission.admit(6)
+    admission.admit(4)
+    assert refusal(admission, 0.1) == 1
+    assert admission.backlog == 10
+
+
+def test_what_is_finished_or_released_makes_room() -> None:
+    admission = Admission(10, rate_of())
+    one, two = admission.admit(6), admission.admit(4)
+    one.finish(2)
+    admission.admit(2)
+    admission.release(two)
+    admission.release(two)
+    admission.admit(4)
+    assert admission.backlog == 10
+
+
+@pytest.mark.parametrize(("cost", "seconds"), [(1, 1), (5, 3), (100, 5)])
+def test_a_refused_request_hears_when_there_will_be_room(cost: float, seconds: int) -> None:
+    admission = Admission(10, rate_of((1, 2)))
+    admission.admit(10)
+    assert refusal(admission, cost) == seconds
+
+
+def test_nobody_is_sent_away_for_ever() -> None:
+    admission = Admission(10, rate_of((1000, 0.001)))
+    admission.admit(10)
+    assert refusal(admission, 1) == 300
+
+
+def test_a_request_of_more_than_the_limit_is_taken_alone() -> None:
+    admission = Admission(10, rate_of())
+    large = admission.admit(100)
+    assert refusal(admission, 1) == 1
+    admission.release(large)
+    small = admission.admit(1)
+    assert refusal(admission, 100) == 1
+    admission.release(small)
+    admission.admit(100)

@@ -1,0 +1,98 @@
+"""A real server whose processes are killed, or told to stop, while it has work to do."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from service_doubles import check_problem, score, tiny_cascade, until
+from service_process import Server, is_running, server, wait
+
+from pcdm_core.model import save_pretrained
+from pcdm_core.scoring import CascadeScorer
+
+from hostile_images import encode, photo  # isort: skip  # found through service_doubles
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks processes up in /proc")
+
+PHOTOS = [photo(8, 8).rotate(angle) for angle in (0, 90, 180, 270)]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_pretrained(tiny_cascade(), tmp_path / "toy")
+    return tmp_path / "toy"
+
+
+def connect(running: Server) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=30)
+
+
+async def test_a_killed_worker_costs_no_request_its_answer(model: Path) -> None:
+    calm = CascadeScorer.from_pretrained(model)
+    pixels = np.stack([np.asarray(one).transpose(2, 0, 1) for one in PHOTOS])
+    expected = [one.bits_per_dim for one in calm.score(pixels)]
+    # When each request was sent, and its answer.
+    answers: list[tuple[float, httpx.Response]] = []
+    with server(model) as running:
+        async with connect(running) as client:
+            ending = False
+
+            async def ask(which: int) -> None:
+                while not ending:
+                    sent = time.monotonic()
+                    answer = await score(client, ("a.png", encode(PHOTOS[which])), ("b.png", encode(PHOTOS[0])))
+                    answers.append((sent, answer))
+                    if answer.status_code == 200:
+                        found = [one["bits_per_dim"] for one in answer.json()["results"]]
+                        assert found == pytest.approx([expected[which], expected[0]], abs=1e-4)
+                    else:
+                        check_problem(answer, 503)
+                        assert answer.headers["retry-after"] == "1"
+                        await asyncio.sleep(0.05)
+
+            asking = [asyncio.create_task(ask(which)) for which in (0, 1, 2, 3)]
+            for _ in range(2):
+                before = len(answers)
+                await until(lambda count=before: len(answers) > count + 8)  # type: ignore[misc]
+                killed, pid = time.monotonic(), running.worker
+                os.kill(pid, signal.SIGKILL)
+                async with asyncio.timeout(10):
+                    while running.worker == pid or not any(  # noqa: ASYNC110 - as any client has to
+                        sent > killed + 0.5 and answer.status_code == 200 for sent, answer in answers
+                    ):
+                        await asyncio.sleep(0.05)
+            ending = True
+            await asyncio.gather(*asking)
+
+
+async def test_a_server_that_is_told_to_stop_finishes_its_requests(model: Path) -> None:
+    with server(model) as running:
+        worker = running.worker
+        async with connect(running) as client:
+            files = [("a.png", encode(PHOTOS[0]))] * 64
+            long = asyncio.create_task(score(client, *files, fidelity="exact"))
+            await asyncio.sleep(0.5)
+            running.process.terminate()
+            await asyncio.sleep(0.2)
+            problem = check_problem(await score(client, ("a.png", encode(PHOTOS[0]))), 503)
+            assert problem["type"].endswith("stopping")
+            check_problem(await client.get("/readyz"), 503)
+            assert not long.done()
+            assert (await long).status_code == 200
+        assert await asyncio.to_thread(running.process.wait, 10) in (0, -signal.SIGTERM)
+        assert "Traceback" not in running.log.read_text()
+    wait(lambda: not is_running(worker), 5)
+
+
+def test_no_worker_outlives_a_killed_server(model: Path) -> None:
+    with server(model) as running:
+        worker = running.worker
+        assert is_running(worker)
+        running.process.kill()
+        wait(lambda: not is_running(worker), 5)

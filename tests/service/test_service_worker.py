@@ -1,0 +1,177 @@
+"""The worker process: what it answers, how it dies, and that another comes."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from service_doubles import ONE_CALL, FragileScorer, tiny_cascade, until
+
+from pcdm_core.model import save_pretrained
+from pcdm_core.scoring import Unit
+from service.backoff import Backoff
+from service.batcher import Batcher
+from service.worker import ModelFailedError, Worker, WorkerDiedError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_pretrained(tiny_cascade(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scorer(folder: Path) -> FragileScorer:
+    return FragileScorer.from_pretrained(folder)
+
+
+def die_loading(_: Path) -> Any:
+    os._exit(3)
+
+
+@contextlib.asynccontextmanager
+async def working(
+    folder: Path, digest: str, load: Callable[[Path], Any] = FragileScorer.from_pretrained
+) -> AsyncIterator[Worker]:
+    worker = Worker(load, folder, digest, backoff=Backoff(time.monotonic, first=0.01))
+    try:
+        yield worker
+    finally:
+        await worker.stop()
+
+
+async def until_up(worker: Worker) -> int:
+    """Wait for a worker, and return its process's id."""
+    async with asyncio.timeout(60):
+        await worker.until_up()
+    assert worker.pid is not None
+    return worker.pid
+
+
+def photos(*first_pixels: int) -> Any:
+    images = np.random.default_rng(1).integers(1, 255, (len(first_pixels), 3, 8, 8), dtype=np.uint8)
+    images[:, 0, 0, 0] = first_pixels
+    return images
+
+
+def plan(scorer: FragileScorer, *first_pixels: int) -> list[Unit]:
+    """Units of the finest scale."""
+    return [unit for unit in scorer.plan(photos(*first_pixels), ONE_CALL) if unit.scale == 2]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_results_are_those_of_the_scorer_itself(folder: Path, scorer: FragileScorer) -> None:
+    units = plan(scorer, 1, 2, 3)
+    async with working(folder, scorer.digest) as worker:
+        await until_up(worker)
+        results = await worker.run(units)
+    for result, expected in zip(results, scorer.run(units), strict=True):
+        np.testing.assert_allclose(result.values, expected.values, rtol=1e-5)
+
+
+async def test_an_exception_is_told_and_the_worker_goes_on(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+        with pytest.raises(ModelFailedError, match="FloatingPointError: broken on purpose"):
+            await worker.run(plan(scorer, 0))
+        assert len(await worker.run(plan(scorer, 1))) == 1
+        assert worker.pid == pid
+
+
+async def test_a_worker_killed_while_idle_is_replaced(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: not worker.up)
+        assert await until_up(worker) != pid
+        assert len(await worker.run(plan(scorer, 1))) == 1
+
+
+async def test_a_batch_that_kills_its_worker_is_told(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, scorer.digest) as worker:
+        await until_up(worker)
+        with pytest.raises(WorkerDiedError):
+            await worker.run(plan(scorer, 255))
+        assert not worker.up
+        with pytest.raises(WorkerDiedError):
+            await worker.run(plan(scorer, 1))
+
+
+async def test_signals_to_the_whole_group_leave_the_worker_to_the_service(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+        assert len(await worker.run(plan(scorer, 1))) == 1
+
+
+async def test_a_worker_that_dies_while_loading_is_not_started_hot(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(folder, "", die_loading) as worker:
+        async with asyncio.timeout(60):
+            while len(caplog.records) < 4:  # noqa: ASYNC110 - the log is no event of the loop
+                await asyncio.sleep(0.01)
+        assert not worker.up
+    assert "the worker ended, before it had loaded the model (exit code 3)" in caplog.text
+    assert re.findall(r"started in (\S+) s", caplog.text)[:4] == ["0.01", "0.02", "0.04", "0.08"]
+
+
+async def test_a_folder_with_another_model_is_refused(
+    folder: Path, scorer: FragileScorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(folder, "0123") as worker:
+        await until(lambda: "needs a restart" in caplog.text)
+        assert not worker.up
+    assert scorer.digest in caplog.text
+
+
+async def test_a_folder_that_cannot_be_loaded_any_more_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(tmp_path, ""):
+        await until(lambda: "config.json is missing" in caplog.text)
+
+
+async def test_a_worker_that_cannot_be_started_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with working(folder, "", lambda _: None) as worker:  # a lambda cannot be sent to another process
+        await until(lambda: "cannot be talked to" in caplog.text)
+        assert not worker.up
+    assert "lambda" in caplog.text
+
+
+async def test_stopping_ends_the_process(folder: Path, scorer: FragileScorer, caplog: pytest.LogCaptureFixture) -> None:
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+    assert not is_running(pid)
+    assert not caplog.records
+
+
+async def test_only_the_request_of_the_deadly_image_fails(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, scorer.digest) as worker:
+        batcher = Batcher(scorer, worker, max_batch=16, max_queue_cost=1000)
+        # All are planned before the worker is up, and so share its first batches.
+        requests = [batcher.score(photos(*pixels), ONE_CALL) for pixels in ([1], [2, 255, 3], [4, 5])]
+        async with asyncio.timeout(60):
+            first, deadly, last = await asyncio.gather(*requests, return_exceptions=True)
+        await batcher.stop()
+    assert isinstance(deadly, WorkerDiedError)
+    for answer, images in ((first, photos(1)), (last, photos(4, 5))):
+        assert isinstance(answer, list)
+        expected = [one.bits_per_dim for one in scorer.score(images, ONE_CALL)]
+        assert [one.bits_per_dim for one in answer] == pytest.approx(expected, abs=1e-4)
