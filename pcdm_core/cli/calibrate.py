@@ -115,7 +115,12 @@ def _table(document: dict[str, Any]) -> Table:
     caption = f"{document['id']['flagged']:.3f} of its images flagged at alpha = {document['alpha']}"
     table = Table(title=title, caption=caption)
     table.add_column("set", overflow="fold")
-    names = {"auroc": "AUROC", "aupr_out": "AUPR (OOD)", "aupr_in": "AUPR (ID)", "fpr_at_95_tpr": "FPR at 95 % TPR"}
+    names = {
+        "auroc": "AUROC",
+        "aupr_out": "AUPR (OOD)",
+        "aupr_in": "AUPR (ID)",
+        "fpr_at_95_tpr_out": "FPR at 95 % TPR (OOD positive)",
+    }
     for name in names.values():
         table.add_column(name, justify="right")
     for row in document["sets"]:
