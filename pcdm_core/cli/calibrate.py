@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 from pcdm_core.cli.console import JsonOption, LimitOption, errors, images_of, print_json, scores_of, stdout
-from pcdm_core.data import open_images
-from pcdm_core.detection import DETECTORS, Calibration, detector_class, ood_metrics
+from pcdm_core.data import ImageSource, open_images
+from pcdm_core.detection import DETECTORS, Calibration, detector_class
+from pcdm_core.report import MeasuredSet, figure_rows, measurements, rate_rows, sentence_on_batches
 from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity
 
 __all__ = ["calibrate"]
 
+_INTERVALS = "in brackets: 95 % bootstrap intervals over images"
 _DETECTOR, _ALPHA, _FAST = "mixture", 0.05, FIDELITIES["fast"]
 
 
@@ -49,17 +52,21 @@ def calibrate(
         given = [name for name, value in of_the_fit.items() if value is not None]
         if fit is None and given:
             raise ValueError(f"{', '.join(given)}: only with --fit; else the settings of {CALIBRATION_FILE} hold")
+        if (in_distribution is None) != (not ood):
+            raise ValueError("--id and --ood are measured against each other: give both")
+        sets = [] if in_distribution is None else [in_distribution, *(ood or [])]
+        name = _DETECTOR if detector is None else detector
+        detector_class(name)  # an unknown one is refused before the images are read
+        # All are opened first: a mistyped path is told before the others have taken their time.
+        fitted = None if fit is None else open_images(fit)
+        measured = [open_images(name, limit=limit) for name in sets]
         scorer = CascadeScorer.from_pretrained(model, calibrated=fit is None)
-        if fit is not None:
-            name = _DETECTOR if detector is None else detector
-            detector_class(name)  # an unknown one is refused before the images are read
+        if fit is not None and fitted is not None:
             fidelity = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
-            _fit(scorer, model, fit, fidelity, name, _ALPHA if alpha is None else alpha)
+            _fit(scorer, model, fitted, fit, fidelity, name, _ALPHA if alpha is None else alpha)
             scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no {CALIBRATION_FILE}: make one with --fit DATA")
-        if (in_distribution is None) != (not ood):
-            raise ValueError("--id and --ood are measured against each other: give both")
         document: dict[str, Any] = {
             "model": scorer.model_name,
             "digest": scorer.digest,
@@ -67,18 +74,21 @@ def calibrate(
             "alpha": scorer.alpha,
             "fidelity": scorer.fidelity.settings(),
         }
-        if in_distribution is not None and ood:
-            document |= _measure(scorer, in_distribution, ood, limit)
+        if measured:
+            inside, *outside = (_measured(scorer, *one) for one in zip(measured, sets, strict=True))
+            document |= measurements(scorer.calibration, inside, outside)
         if json:
             print_json(document)
         elif "sets" in document:
-            stdout.print(_table(document))
+            stdout.print(*_tables(document), sep="\n")
         else:
             stdout.print(f"wrote {model / CALIBRATION_FILE}")
 
 
-def _fit(scorer: CascadeScorer, model: Path, fit: str, fidelity: Fidelity, detector: str, alpha: float) -> None:
-    images = images_of(open_images(fit), scorer, name=fit)
+def _fit(
+    scorer: CascadeScorer, model: Path, source: ImageSource, fit: str, fidelity: Fidelity, detector: str, alpha: float
+) -> None:
+    images = images_of(source, scorer, name=fit)
     features = np.stack([score.features for score in scores_of(scorer, images, fidelity, name=fit)])
     half = len(features) // 2
     calibration = Calibration.fit(
@@ -96,34 +106,25 @@ def _fit(scorer: CascadeScorer, model: Path, fit: str, fidelity: Fidelity, detec
     calibration.save(model / CALIBRATION_FILE)
 
 
-def _measure(scorer: CascadeScorer, in_distribution: str, ood: list[str], limit: int | None) -> dict[str, Any]:
-    def read(name: str) -> NDArray[np.float64]:
-        images = images_of(open_images(name, limit=limit), scorer, name=name)
-        return np.array([score.score for score in scores_of(scorer, images, name=name)], dtype=np.float64)
-
+def _measured(scorer: CascadeScorer, source: ImageSource, name: str) -> MeasuredSet:
     assert scorer.calibration is not None
-    normal = read(in_distribution)
-    flagged = scorer.calibration.is_ood(scorer.calibration.p_values(normal))
-    return {
-        "id": {"source": in_distribution, "images": len(normal), "flagged": float(flagged.mean())},
-        "sets": [{"source": name, **ood_metrics(normal, read(name)).to_dict()} for name in ood],
-    }
+    found = scores_of(scorer, images_of(source, scorer, name=name), name=name)
+    scores = np.array([one.score for one in found], dtype=np.float64)
+    bits = np.array([one.bits_per_dim for one in found], dtype=np.float64)
+    return MeasuredSet(name, scores, scorer.calibration.p_values(scores), bits)
 
 
-def _table(document: dict[str, Any]) -> Table:
-    title = f"{document['model']}, single images, against {document['id']['source']}"
-    caption = f"{document['id']['flagged']:.3f} of its images flagged at alpha = {document['alpha']}"
-    table = Table(title=title, caption=caption)
-    table.add_column("set", overflow="fold")
-    names = {
-        "auroc": "AUROC",
-        "aupr_out": "AUPR (OOD)",
-        "aupr_in": "AUPR (ID)",
-        "fpr_at_95_tpr_out": "FPR at 95 % TPR (OOD positive)",
-    }
-    for name in names.values():
-        table.add_column(name, justify="right")
-    for row in document["sets"]:
-        cells = [f"{row[n]['value']:.4f} [{row[n]['low']:.4f}, {row[n]['high']:.4f}]" for n in names]
-        table.add_row(row["source"], *(cell.replace("[", "\\[") for cell in cells))
-    return table
+def _tables(document: dict[str, Any]) -> Iterator[Table]:
+    figures = Table(title=f"{document['model']} against {document['id']['source']}", caption=_INTERVALS)
+    figures.add_column("figure")
+    for one in document["sets"]:
+        figures.add_column(Text(one["source"]), overflow="fold", justify="right")
+    for name, cells in figure_rows(document):
+        figures.add_row(name, *map(Text, cells))
+    yield figures
+    rates = Table(title="ID images flagged at p <= alpha", caption=sentence_on_batches(document))
+    for name in ("alpha", "flagged", "tolerance"):
+        rates.add_column(name, justify="right")
+    for row in rate_rows(document):
+        rates.add_row(*row)
+    yield rates

@@ -1,0 +1,91 @@
+"""`pcdm calibrate` on a tiny cascade of random weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pcdm_core.cli import app
+from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
+from pcdm_core.scoring import CascadeScorer
+
+
+def invoke(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def random_cascade() -> Cascade:
+    """With weights that are not the zeros that they start from, so that the spectrum varies."""
+    torch.manual_seed(1)
+    network = NetworkConfig(channels=8, blocks=1, attention=False)
+    cascade = Cascade(CascadeConfig(image_shape=(1, 8, 8), networks=(network, network)))
+    with torch.no_grad():
+        for parameter in cascade.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return cascade
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with smooth images, noise images, and a model calibrated on the smooth ones."""
+    folder = tmp_path_factory.mktemp("workshop")
+    save_pretrained(random_cascade(), folder / "model")
+    generator = np.random.default_rng(0)
+    ramp = np.arange(8)[:, None] * generator.integers(2, 9, (100, 1, 1)) + 4 * np.arange(8)
+    np.savez(folder / "smooth.npz", images=(ramp + generator.integers(0, 120, (100, 1, 1))).astype(np.uint8))
+    np.savez(folder / "noise.npz", images=generator.integers(0, 256, (24, 8, 8), dtype=np.uint8))
+    np.savez(folder / "dark.npz", images=generator.integers(0, 9, (24, 8, 8), dtype=np.uint8))
+    code, _, error = invoke("calibrate", folder / "model", "--fit", f"{folder / 'smooth.npz'}[:60]", "--nodes", 2)
+    assert code == 0, error
+    return folder
+
+
+def measure(workshop: Path, *options: object) -> tuple[int, str, str]:
+    sets = ("--id", f"{workshop / 'smooth.npz'}[60:]", "--ood", workshop / "noise.npz", "--ood", workshop / "dark.npz")
+    return invoke("calibrate", workshop / "model", *sets, *options)
+
+
+def measured(workshop: Path, *options: object) -> Any:
+    code, output, error = measure(workshop, "--json", *options)
+    assert code == 0, error
+    return json.loads(output)
+
+
+def test_several_sets_are_measured_at_once(workshop: Path) -> None:
+    document = measured(workshop)
+    assert [row["source"] for row in document["sets"]] == [f"{workshop / name}.npz" for name in ("noise", "dark")]
+    assert [rate["alpha"] for rate in document["id"]["rates"]] == [0.01, 0.05, 0.1]
+    for row in document["sets"]:
+        assert (row["n_in"], row["n_out"]) == (40, 24)
+        assert row["auroc"]["value"] > 0.9
+        assert row["score_against_bits_per_dim"]["stderr"] >= 0
+        assert [group["size"] for group in row["groups"]] == [2, 5, 10]
+    assert document["largest_batch"] == {"rate": 0.05, "images": 1}
+
+
+def test_tables_tell_figures_and_rates(workshop: Path) -> None:
+    code, output, error = measure(workshop)
+    assert code == 0, error
+    for words in ("AUROC of bits/dim alone", "FPR at 95 % TPR, ID positive", "groups of 10", "tolerance", "among at"):
+        assert words in output
+
+
+def test_a_missing_set_is_told_before_the_others_are_scored(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CascadeScorer, "score", lambda *_: pytest.fail("scored"))
+    missing = tmp_path / "missing.npz"
+    code, _, error = measure(workshop, "--ood", missing, "--fit", f"{workshop / 'smooth.npz'}[:20]")
+    assert code == 2
+    assert "missing.npz: no such file" in error
+
+
+def test_sets_are_measured_against_each_other_only(workshop: Path) -> None:
+    code, _, error = invoke("calibrate", workshop / "model", "--id", workshop / "smooth.npz")
+    assert code == 2
+    assert "--id and --ood are measured against each other: give both" in error
