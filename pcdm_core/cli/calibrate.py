@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from pcdm_core.cli.console import JsonOption, LimitOption, errors, images_of, print_json, scores_of, stdout
-from pcdm_core.data import ImageSource, open_images
-from pcdm_core.detection import DETECTORS, Calibration, detector_class
+from pcdm_core.cli.console import JsonOption, LimitOption, errors, print_json, progress, stdout
+from pcdm_core.data import ImageSource, image_blocks, open_images
+from pcdm_core.detection import DETECTORS, Calibration, CalibrationIdentity, detector_class
 from pcdm_core.report import MeasuredSet, figure_rows, measurements, rate_rows, sentence_on_batches
-from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity
+from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity, Findings, FindingsCache
 
 __all__ = ["calibrate"]
 
@@ -44,6 +46,9 @@ def calibrate(
         float | None,
         typer.Option(min=0.0, max=1.0, help=f"Wanted false-positive rate, with --fit; {_ALPHA} by default."),
     ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps scores: a run that was stopped goes on where it was.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
@@ -55,15 +60,18 @@ def calibrate(
         if (in_distribution is None) != (not ood):
             raise ValueError("--id and --ood are measured against each other: give both")
         sets = [] if in_distribution is None else [in_distribution, *(ood or [])]
-        name = _DETECTOR if detector is None else detector
-        detector_class(name)  # an unknown one is refused before the images are read
+        chosen = _DETECTOR if detector is None else detector
+        detector_class(chosen)  # an unknown one is refused before the images are read
         # All are opened first: a mistyped path is told before the others have taken their time.
-        fitted = None if fit is None else open_images(fit)
-        measured = [open_images(name, limit=limit) for name in sets]
-        scorer = CascadeScorer.from_pretrained(model, calibrated=fit is None)
-        if fit is not None and fitted is not None:
+        of_fit = None if fit is None else _Set(fit, open_images(fit))
+        opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
+        scorer = CascadeScorer.from_pretrained(model, calibrated=of_fit is None)
+        if of_fit is not None:
             fidelity = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
-            _fit(scorer, model, fitted, fit, fidelity, name, _ALPHA if alpha is None else alpha)
+            found = _findings(scorer, of_fit, fidelity, cache)[1]
+            identity = scorer.identity(fidelity, chosen)
+            calibration = _fit(found.features, of_fit.name, identity, _ALPHA if alpha is None else alpha)
+            calibration.save(model / CALIBRATION_FILE)
             scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no {CALIBRATION_FILE}: make one with --fit DATA")
@@ -74,8 +82,8 @@ def calibrate(
             "alpha": scorer.alpha,
             "fidelity": scorer.fidelity.settings(),
         }
-        if measured:
-            inside, *outside = (_measured(scorer, *one) for one in zip(measured, sets, strict=True))
+        if opened:
+            inside, *outside = (_measured(scorer, one, cache) for one in opened)
             document |= measurements(scorer.calibration, inside, outside)
         if json:
             print_json(document)
@@ -85,33 +93,52 @@ def calibrate(
             stdout.print(f"wrote {model / CALIBRATION_FILE}")
 
 
-def _fit(
-    scorer: CascadeScorer, model: Path, source: ImageSource, fit: str, fidelity: Fidelity, detector: str, alpha: float
-) -> None:
-    images = images_of(source, scorer, name=fit)
-    features = np.stack([score.features for score in scores_of(scorer, images, fidelity, name=fit)])
+@dataclass(frozen=True)
+class _Set:
+    """Images that are open, by the name that they were asked for."""
+
+    name: str
+    source: ImageSource
+
+
+def _findings(
+    scorer: CascadeScorer, images: _Set, fidelity: Fidelity, cache: Path | None
+) -> tuple[list[str], Findings]:
+    """Names and findings of all images, read and scored one block at a time, with a progress bar."""
+    kept = None if cache is None else FindingsCache(cache, scorer, fidelity)
+    names: list[str] = []
+    parts: list[Findings] = []
+    with progress(f"scoring {images.name}", len(images.source)) as update:
+        for of_block, block in image_blocks(images.source, scorer.preprocessing, scorer.batch_size):
+            parts.append(Findings.of(scorer.score(block, fidelity)) if kept is None else kept.findings(block))
+            names += of_block
+            update(len(names))
+    return names, Findings.join(parts)
+
+
+def _fit(features: NDArray[np.float64], data: str, identity: CalibrationIdentity, alpha: float) -> Calibration:
     half = len(features) // 2
     calibration = Calibration.fit(
         features[:half],
         features[half:],
-        identity=scorer.identity(fidelity, detector),
+        identity=identity,
         alpha=alpha,
-        provenance={"data": fit, "fit_images": half, "calibration_images": len(features) - half},
+        provenance={"data": data, "fit_images": half, "calibration_images": len(features) - half},
     )
     if math.isinf(calibration.threshold()):
         raise ValueError(
             f"{len(features) - half} calibration images are too few to ever flag at alpha = {alpha}: "
             f"at least {math.ceil(1 / alpha) - 1} are needed"
         )
-    calibration.save(model / CALIBRATION_FILE)
+    return calibration
 
 
-def _measured(scorer: CascadeScorer, source: ImageSource, name: str) -> MeasuredSet:
+def _measured(scorer: CascadeScorer, images: _Set, cache: Path | None) -> MeasuredSet:
     assert scorer.calibration is not None
-    found = scores_of(scorer, images_of(source, scorer, name=name), name=name)
-    scores = np.array([one.score for one in found], dtype=np.float64)
-    bits = np.array([one.bits_per_dim for one in found], dtype=np.float64)
-    return MeasuredSet(name, scores, scorer.calibration.p_values(scores), bits)
+    names, found = _findings(scorer, images, scorer.fidelity, cache)
+    scores = scorer.calibration.scores(found.features)
+    terms = dict(zip(found.names, found.terms.T, strict=True))
+    return MeasuredSet(images.name, names, scores, scorer.calibration.p_values(scores), found.bits_per_dim, terms)
 
 
 def _tables(document: dict[str, Any]) -> Iterator[Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +17,19 @@ class MeasuredSet:
 
     Attributes:
         source: specification of the source, as it was given.
+        names: of the images, for a reader, ``[N]``.
         scores: OOD scores, higher for more OOD, ``[N]``.
         p_values: conformal p-values of the scores, ``[N]``.
         bits_per_dim: the bound on the negative log-likelihood, bits per dimension, ``[N]``.
+        terms: what `bits_per_dim` is the sum of, by name, each ``[N]``.
     """
 
     source: str
+    names: Sequence[str]
     scores: NDArray[np.float64]
     p_values: NDArray[np.float64]
     bits_per_dim: NDArray[np.float64]
+    terms: Mapping[str, NDArray[np.float64]]
 
     def __len__(self) -> int:
         return len(self.scores)

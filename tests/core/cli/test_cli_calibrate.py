@@ -1,17 +1,23 @@
 """`pcdm calibrate` on a tiny cascade of random weights."""
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from pcdm_core.cli import app
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
-from pcdm_core.scoring import CascadeScorer
+from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
 
 def invoke(*arguments: object) -> tuple[int, str, str]:
@@ -89,3 +95,54 @@ def test_sets_are_measured_against_each_other_only(workshop: Path) -> None:
     code, _, error = invoke("calibrate", workshop / "model", "--id", workshop / "smooth.npz")
     assert code == 2
     assert "--id and --ood are measured against each other: give both" in error
+
+
+# As `pcdm`, with the threads that tests have: sums are split among them.
+_PCDM = "import torch; torch.set_num_threads(2); from pcdm_core.cli import app; app()"
+
+
+def kill_in_the_middle(arguments: list[str], cache: Path) -> None:
+    """Run `pcdm` in a process of its own and kill it when it has kept its first scores."""
+    command = [sys.executable, "-c", _PCDM, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(cache.glob("*.findings")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(1)
+    np.savez(tmp_path / "normal.npz", images=generator.integers(40, 90, (180, 8, 8), dtype=np.uint8))
+    np.savez(tmp_path / "odd.npz", images=generator.integers(0, 256, (30, 8, 8), dtype=np.uint8))
+    for name in ("whole", "killed"):
+        shutil.copytree(workshop / "model", tmp_path / name / "model")
+
+    def arguments(name: str, *options: object) -> list[str]:
+        fit, held_out = (f"{tmp_path / 'normal.npz'}{window}" for window in ("[:140]", "[140:]"))
+        words = ("calibrate", tmp_path / name / "model", "--fit", fit, "--id", held_out, "--ood", tmp_path / "odd.npz")
+        return [str(word) for word in (*words, "--nodes", 3, *options, "--json")]
+
+    # Blocks of 128 images: two, one and one.
+    resumed = arguments("killed", "--cache", tmp_path / "cache")
+    kill_in_the_middle(resumed, tmp_path / "cache")
+    kept = len(list((tmp_path / "cache").glob("*.findings")))
+    assert 1 <= kept < 4
+    uninterrupted = invoke(*arguments("whole"))
+    scored: list[int] = []
+    plain = CascadeScorer.score
+
+    def score(scorer: CascadeScorer, images: NDArray[np.uint8], fidelity: Fidelity) -> list[Score]:
+        scored.append(len(images))
+        return plain(scorer, images, fidelity)
+
+    monkeypatch.setattr(CascadeScorer, "score", score)
+    assert invoke(*resumed) == uninterrupted
+    assert len(scored) == 4 - kept
+    calibrations = [(tmp_path / name / "model/calibration.json").read_bytes() for name in ("whole", "killed")]
+    assert calibrations[0] == calibrations[1]

@@ -26,10 +26,14 @@ class MeasuredSets:
         self.near = self._measured("near", 300, 0.6)
 
     def first_of_far(self, count: int) -> MeasuredSet:
-        arrays = ("scores", "p_values", "bits_per_dim")
-        return dataclasses.replace(self.far, **{name: getattr(self.far, name)[:count] for name in arrays})
+        arrays = ("names", "scores", "p_values", "bits_per_dim")
+        terms = {name: values[:count] for name, values in self.far.terms.items()}
+        return dataclasses.replace(self.far, terms=terms, **{name: getattr(self.far, name)[:count] for name in arrays})
 
     def _measured(self, source: str, count: int, shift: float) -> MeasuredSet:
         scores = self.calibration.scores(self._rng.normal(shift, size=(count, 4)))
         bits = 4 - shift / 2 + self._rng.normal(size=count)
-        return MeasuredSet(source, scores, self.calibration.p_values(scores), bits)
+        names = [f"{source}#{index}" for index in range(count)]
+        terms = {"reconstruction": 0.1 * bits, "prior_scale_1": 0 * bits}
+        terms |= {"diffusion_scale_1": 0.3 * bits, "diffusion_scale_2": 0.6 * bits}
+        return MeasuredSet(source, names, scores, self.calibration.p_values(scores), bits, terms)
