@@ -17,12 +17,14 @@ from rich.text import Text
 from pcdm_core.cli.console import JsonOption, LimitOption, errors, print_json, progress, stdout
 from pcdm_core.data import ImageSource, image_blocks, open_images
 from pcdm_core.detection import DETECTORS, Calibration, CalibrationIdentity, detector_class
+from pcdm_core.files import write_atomically
 from pcdm_core.report import MeasuredSet, figure_rows, measurements, rate_rows, sentence_on_batches
 from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity, Findings, FindingsCache
 
 __all__ = ["calibrate"]
 
 _INTERVALS = "in brackets: 95 % bootstrap intervals over images"
+_SPECIMENS = 8
 _DETECTOR, _ALPHA, _FAST = "mixture", 0.05, FIDELITIES["fast"]
 
 
@@ -49,6 +51,9 @@ def calibrate(
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps scores: a run that was stopped goes on where it was.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML file for curves, tables and pictures of --id and --ood.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
@@ -60,6 +65,10 @@ def calibrate(
         if (in_distribution is None) != (not ood):
             raise ValueError("--id and --ood are measured against each other: give both")
         sets = [] if in_distribution is None else [in_distribution, *(ood or [])]
+        if report is not None and not sets:
+            raise ValueError("--report: it tells of --id and --ood, give both")
+        if report is not None and not report.parent.is_dir():
+            raise FileNotFoundError(f"{report}: no such folder to write to")
         chosen = _DETECTOR if detector is None else detector
         detector_class(chosen)  # an unknown one is refused before the images are read
         # All are opened first: a mistyped path is told before the others have taken their time.
@@ -83,8 +92,10 @@ def calibrate(
             "fidelity": scorer.fidelity.settings(),
         }
         if opened:
-            inside, *outside = (_measured(scorer, one, cache) for one in opened)
-            document |= measurements(scorer.calibration, inside, outside)
+            measured = [_measured(scorer, one, cache) for one in opened]
+            document |= measurements(scorer.calibration, measured[0], measured[1:])
+            if report is not None:
+                _write_report(report, document, scorer, list(zip(opened, measured, strict=True)))
         if json:
             print_json(document)
         elif "sets" in document:
@@ -139,6 +150,28 @@ def _measured(scorer: CascadeScorer, images: _Set, cache: Path | None) -> Measur
     scores = scorer.calibration.scores(found.features)
     terms = dict(zip(found.names, found.terms.T, strict=True))
     return MeasuredSet(images.name, names, scores, scorer.calibration.p_values(scores), found.bits_per_dim, terms)
+
+
+def _write_report(
+    report: Path, document: dict[str, Any], scorer: CascadeScorer, sets: list[tuple[_Set, MeasuredSet]]
+) -> None:
+    # Not at the top: every command would wait for matplotlib.
+    from pcdm_core.report.gallery import Gallery, extremes
+    from pcdm_core.report.page import report_page
+
+    assert scorer.calibration is not None
+    galleries = []
+    with progress("reading the most and least typical images", len(sets)) as update:
+        for done, (images, measured) in enumerate(sets, start=1):
+            most, least = extremes(measured, _SPECIMENS)
+            pixels = {}
+            # Read again, so that no more images than these are ever in memory.
+            for place in {*most, *least}:
+                (item,) = images.source.between(place, place + 1)
+                pixels[place] = scorer.preprocessing.prepare(item.image, name=item.source).pixels
+            galleries.append(Gallery(measured, most, least, pixels))
+            update(done)
+    write_atomically(report, report_page(document, scorer.calibration, galleries))
 
 
 def _tables(document: dict[str, Any]) -> Iterator[Table]:

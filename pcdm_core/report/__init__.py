@@ -1,4 +1,7 @@
-"""How well a calibrated detector does: the figures, as a document of plain JSON."""
+"""How well a calibrated detector does: figures as plain JSON, as rows of text, and as a page.
+
+The page (`pcdm_core.report.page`) and its charts are imported on their own, as they need matplotlib.
+"""
 
 from pcdm_core.report.document import ALPHAS, GROUP_SIZES, measurements
 from pcdm_core.report.measured import MeasuredSet

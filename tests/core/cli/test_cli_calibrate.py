@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from typer.testing import CliRunner
 
 from pcdm_core.cli import app
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score
+
+_QUICK = ("--detector", "spectrum")
 
 
 def invoke(*arguments: object) -> tuple[int, str, str]:
@@ -46,7 +49,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "smooth.npz", images=(ramp + generator.integers(0, 120, (100, 1, 1))).astype(np.uint8))
     np.savez(folder / "noise.npz", images=generator.integers(0, 256, (24, 8, 8), dtype=np.uint8))
     np.savez(folder / "dark.npz", images=generator.integers(0, 9, (24, 8, 8), dtype=np.uint8))
-    code, _, error = invoke("calibrate", folder / "model", "--fit", f"{folder / 'smooth.npz'}[:60]", "--nodes", 2)
+    code, _, error = invoke(
+        "calibrate", folder / "model", "--fit", f"{folder / 'smooth.npz'}[:60]", "--nodes", 2, *_QUICK
+    )
     assert code == 0, error
     return folder
 
@@ -97,14 +102,40 @@ def test_sets_are_measured_against_each_other_only(workshop: Path) -> None:
     assert "--id and --ood are measured against each other: give both" in error
 
 
+def test_report_shows_the_images_by_name(workshop: Path, tmp_path: Path) -> None:
+    for place, pixels in enumerate(np.load(workshop / "noise.npz")["images"][:3]):
+        Image.fromarray(pixels).save(tmp_path / f"<b>{place}&quot;.png")
+    code, _, error = measure(workshop, "--limit", 20, "--ood", tmp_path, "--report", tmp_path / "report.html")
+    assert code == 0, error
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;0&amp;quot;.png" in page
+    assert "<b>" not in page
+
+
+def test_a_report_without_sets_is_refused(workshop: Path, tmp_path: Path) -> None:
+    code, _, error = invoke("calibrate", workshop / "model", "--report", tmp_path / "report.html")
+    assert code == 2
+    assert "--report: it tells of --id and --ood, give both" in error
+
+
+def test_a_report_in_no_folder_is_refused_before_anything_is_scored(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CascadeScorer, "score", lambda *_: pytest.fail("scored"))
+    code, _, error = measure(workshop, "--report", tmp_path / "none" / "report.html")
+    assert code == 2
+    assert "report.html: no such folder to write to" in error
+
+
 # As `pcdm`, with the threads that tests have: sums are split among them.
+_ROOT = Path(__file__).parents[3]
 _PCDM = "import torch; torch.set_num_threads(2); from pcdm_core.cli import app; app()"
 
 
 def kill_in_the_middle(arguments: list[str], cache: Path) -> None:
     """Run `pcdm` in a process of its own and kill it when it has kept its first scores."""
     command = [sys.executable, "-c", _PCDM, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not list(cache.glob("*.findings")):
             assert process.poll() is None
@@ -129,11 +160,12 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
         return [str(word) for word in (*words, "--nodes", 3, *options, "--json")]
 
     # Blocks of 128 images: two, one and one.
-    resumed = arguments("killed", "--cache", tmp_path / "cache")
+    resumed = arguments("killed", "--cache", tmp_path / "cache", "--report", tmp_path / "killed.html")
     kill_in_the_middle(resumed, tmp_path / "cache")
     kept = len(list((tmp_path / "cache").glob("*.findings")))
     assert 1 <= kept < 4
-    uninterrupted = invoke(*arguments("whole"))
+    assert not (tmp_path / "killed.html").exists()
+    uninterrupted = invoke(*arguments("whole", "--report", tmp_path / "whole.html"))
     scored: list[int] = []
     plain = CascadeScorer.score
 
@@ -146,3 +178,4 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     assert len(scored) == 4 - kept
     calibrations = [(tmp_path / name / "model/calibration.json").read_bytes() for name in ("whole", "killed")]
     assert calibrations[0] == calibrations[1]
+    assert (tmp_path / "whole.html").read_bytes() == (tmp_path / "killed.html").read_bytes()

@@ -46,7 +46,7 @@ def test_a_group_is_easier_to_tell_than_an_image() -> None:
 
 def flagged_beyond_alpha(draws: int | None, *, n: int, size: int, alpha: float) -> float:
     """How many standard errors the rate at which normal groups are flagged lies above alpha."""
-    repeats, rng = 1000, np.random.default_rng(0)
+    repeats, rng = 400, np.random.default_rng(0)
     flagged = []
     for seed in range(repeats):
         group = rng.exponential(size=size).mean()
@@ -60,7 +60,7 @@ def test_groups_that_share_no_image_keep_the_rate() -> None:
 
 def test_drawn_groups_of_few_images_do_not_keep_it() -> None:
     # What "approximate" means: ten images say too little about the mean of five, however often they are drawn.
-    assert flagged_beyond_alpha(100, n=10, size=5, alpha=0.1) > 6
+    assert flagged_beyond_alpha(100, n=10, size=5, alpha=0.1) > 4
 
 
 def test_drawn_groups_of_many_images_about_keep_it() -> None:
