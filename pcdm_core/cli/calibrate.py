@@ -93,7 +93,8 @@ def calibrate(
         }
         if opened:
             measured = [_measured(scorer, one, cache) for one in opened]
-            document |= measurements(scorer.calibration, measured[0], measured[1:])
+            with progress("comparing sets", len(measured) - 1) as update:
+                document |= measurements(scorer.calibration, measured[0], measured[1:], progress=update)
             if report is not None:
                 _write_report(report, document, scorer, list(zip(opened, measured, strict=True)))
         if json:
@@ -161,7 +162,7 @@ def _write_report(
 
     assert scorer.calibration is not None
     galleries = []
-    with progress("reading the most and least typical images", len(sets)) as update:
+    with progress("making the report", len(sets) + 1) as update:
         for done, (images, measured) in enumerate(sets, start=1):
             most, least = extremes(measured, _SPECIMENS)
             pixels = {}
@@ -171,10 +172,10 @@ def _write_report(
                 pixels[place] = scorer.preprocessing.prepare(item.image, name=item.source).pixels
             galleries.append(Gallery(measured, most, least, pixels))
             update(done)
-    write_atomically(report, report_page(document, scorer.calibration, galleries))
+        write_atomically(report, report_page(document, scorer.calibration, galleries))
 
 
-def _tables(document: dict[str, Any]) -> Iterator[Table]:
+def _tables(document: dict[str, Any]) -> Iterator[Table | Text]:
     figures = Table(title=f"{document['model']} against {document['id']['source']}", caption=_INTERVALS)
     figures.add_column("figure")
     for one in document["sets"]:
@@ -182,9 +183,10 @@ def _tables(document: dict[str, Any]) -> Iterator[Table]:
     for name, cells in figure_rows(document):
         figures.add_row(name, *map(Text, cells))
     yield figures
-    rates = Table(title="ID images flagged at p <= alpha", caption=sentence_on_batches(document))
+    rates = Table(title="ID images flagged at p <= alpha")
     for name in ("alpha", "flagged", "tolerance"):
         rates.add_column(name, justify="right")
     for row in rate_rows(document):
         rates.add_row(*row)
     yield rates
+    yield Text(sentence_on_batches(document))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,13 +28,20 @@ GROUP_SIZES: Final = (2, 5, 10)
 """Images judged together."""
 
 
-def measurements(calibration: Calibration, inside: MeasuredSet, outside: Sequence[MeasuredSet]) -> dict[str, Any]:
+def measurements(
+    calibration: Calibration,
+    inside: MeasuredSet,
+    outside: Sequence[MeasuredSet],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
     """All figures, ready for JSON.
 
     Args:
         calibration: that made the scores.
         inside: in-distribution images that neither fitted nor calibrated the detector.
         outside: sets of OOD images.
+        progress: called after each of these with the number of sets done; the bootstrap of large sets takes seconds.
 
     Returns:
         ``largest_batch``: how many images Benjamini-Hochberg may judge at once at the calibration's alpha, see
@@ -44,6 +51,11 @@ def measurements(calibration: Calibration, inside: MeasuredSet, outside: Sequenc
         images of a kind), and the figures of groups of each of `GROUP_SIZES`.
     """
     n = calibration.calibration_scores.size
+    sets = []
+    for one in outside:
+        sets.append(_against(calibration, inside, one))
+        if progress is not None:
+            progress(len(sets))
     rates = [realised_rate(inside.p_values, alpha, n_calibration=n).to_dict() for alpha in ALPHAS]
     return {
         "largest_batch": {"rate": calibration.alpha, "images": largest_batch(n, calibration.alpha)},
@@ -53,7 +65,7 @@ def measurements(calibration: Calibration, inside: MeasuredSet, outside: Sequenc
             "flagged": _flagged(calibration, inside.p_values),
             "rates": rates,
         },
-        "sets": [_against(calibration, inside, one) for one in outside],
+        "sets": sets,
     }
 
 

@@ -62,5 +62,11 @@ def _interval(figure: Mapping[str, float] | None) -> str:
 def _difference(test: Mapping[str, float] | None) -> str:
     if test is None:
         return "too few images"
-    p = "no p" if test["p_value"] is None else f"p = {test['p_value']:.2g}"
-    return f"{test['difference']:+.4f} +- {_number(test['stderr'])}, {p}"
+    return f"{test['difference']:+.4f} +- {_number(test['stderr'])}, {_p_value(test['p_value'])}"
+
+
+def _p_value(p_value: float | None) -> str:
+    if p_value is None:
+        return "no p"
+    # The normal approximation knows nothing of tails that far out, and a zero would be wrong.
+    return "p < 1e-16" if p_value < 1e-16 else f"p = {p_value:.2g}"

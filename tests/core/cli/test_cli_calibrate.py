@@ -176,6 +176,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     monkeypatch.setattr(CascadeScorer, "score", score)
     assert invoke(*resumed) == uninterrupted
     assert len(scored) == 4 - kept
+    assert max(scored) <= 128
     calibrations = [(tmp_path / name / "model/calibration.json").read_bytes() for name in ("whole", "killed")]
     assert calibrations[0] == calibrations[1]
     assert (tmp_path / "whole.html").read_bytes() == (tmp_path / "killed.html").read_bytes()

@@ -29,6 +29,12 @@ def test_sets_keep_their_order(document: Any, sets: MeasuredSets) -> None:
     assert document["sets"][0]["auroc"]["value"] > document["sets"][1]["auroc"]["value"]
 
 
+def test_progress_counts_the_sets(sets: MeasuredSets) -> None:
+    done: list[int] = []
+    measurements(sets.calibration, sets.inside, [sets.first_of_far(3)] * 2, progress=done.append)
+    assert done == [1, 2]
+
+
 def test_realised_rates_lie_within_their_tolerance(document: Any) -> None:
     assert [rate["alpha"] for rate in document["id"]["rates"]] == [0.01, 0.05, 0.1]
     assert all(abs(rate["rate"] - rate["alpha"]) <= rate["tolerance"] for rate in document["id"]["rates"])

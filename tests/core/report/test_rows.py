@@ -42,6 +42,16 @@ def test_a_figure_left_out_is_told(document: Any) -> None:
     assert rows["AUROC, groups of 10"][1] == "too few images"
 
 
+@pytest.mark.parametrize(
+    ("p_value", "words"), [(0.026, "p = 0.026"), (0.0, "p < 1e-16"), (1e-40, "p < 1e-16"), (None, "no p")]
+)
+def test_p_value_is_told_as_far_as_it_means_something(document: Any, p_value: float | None, words: str) -> None:
+    test = {"difference": -0.25, "stderr": 0.125, "p_value": p_value}
+    one = document["sets"][0] | {"score_against_bits_per_dim": test}
+    cells = dict(figure_rows({"sets": [one]}))["AUROC, score minus bits/dim (DeLong)"]
+    assert cells == [f"-0.2500 +- 0.1250, {words}"]
+
+
 def test_tolerance_stands_beside_the_realised_rate(document: Any) -> None:
     rate = document["id"]["rates"][1]
     assert rate_rows(document)[1] == ("0.05", f"{rate['rate']:.4f}", f"{rate['tolerance']:.4f}")
