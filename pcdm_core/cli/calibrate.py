@@ -69,6 +69,8 @@ def calibrate(
             raise ValueError("--report: it tells of --id and --ood, give both")
         if report is not None and not report.parent.is_dir():
             raise FileNotFoundError(f"{report}: no such folder to write to")
+        if fit is None and not sets:
+            raise ValueError("nothing to do: give --fit, or --id and --ood")
         chosen = _DETECTOR if detector is None else detector
         detector_class(chosen)  # an unknown one is refused before the images are read
         # All are opened first: a mistyped path is told before the others have taken their time.

@@ -96,6 +96,12 @@ def test_a_missing_set_is_told_before_the_others_are_scored(
     assert "missing.npz: no such file" in error
 
 
+def test_nothing_to_do_is_told(workshop: Path) -> None:
+    code, output, error = invoke("calibrate", workshop / "model")
+    assert (code, output) == (2, "")
+    assert "nothing to do: give --fit, or --id and --ood" in error
+
+
 def test_sets_are_measured_against_each_other_only(workshop: Path) -> None:
     code, _, error = invoke("calibrate", workshop / "model", "--id", workshop / "smooth.npz")
     assert code == 2
