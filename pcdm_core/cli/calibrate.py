@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,14 +12,19 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
-from pcdm_core.cli.console import JsonOption, LimitOption, errors, images_of, print_json, scores_of, stdout
-from pcdm_core.data import open_images
-from pcdm_core.detection import DETECTORS, Calibration, detector_class, ood_metrics
-from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity
+from pcdm_core.cli.console import JsonOption, LimitOption, errors, print_json, progress, stdout
+from pcdm_core.data import ImageSource, image_blocks, open_images
+from pcdm_core.detection import DETECTORS, Calibration, CalibrationIdentity, detector_class
+from pcdm_core.files import write_atomically
+from pcdm_core.report import MeasuredSet, figure_rows, measurements, rate_rows, sentence_on_batches
+from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity, Findings, FindingsCache
 
 __all__ = ["calibrate"]
 
+_INTERVALS = "in brackets: 95 % bootstrap intervals over images"
+_SPECIMENS = 8
 _DETECTOR, _ALPHA, _FAST = "mixture", 0.05, FIDELITIES["fast"]
 
 
@@ -41,6 +48,12 @@ def calibrate(
         float | None,
         typer.Option(min=0.0, max=1.0, help=f"Wanted false-positive rate, with --fit; {_ALPHA} by default."),
     ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps scores: a run that was stopped goes on where it was.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="HTML file for curves, tables and pictures of --id and --ood.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
@@ -49,17 +62,30 @@ def calibrate(
         given = [name for name, value in of_the_fit.items() if value is not None]
         if fit is None and given:
             raise ValueError(f"{', '.join(given)}: only with --fit; else the settings of {CALIBRATION_FILE} hold")
-        scorer = CascadeScorer.from_pretrained(model, calibrated=fit is None)
-        if fit is not None:
-            name = _DETECTOR if detector is None else detector
-            detector_class(name)  # an unknown one is refused before the images are read
+        if (in_distribution is None) != (not ood):
+            raise ValueError("--id and --ood are measured against each other: give both")
+        sets = [] if in_distribution is None else [in_distribution, *(ood or [])]
+        if report is not None and not sets:
+            raise ValueError("--report: it tells of --id and --ood, give both")
+        if report is not None and not report.parent.is_dir():
+            raise FileNotFoundError(f"{report}: no such folder to write to")
+        if fit is None and not sets:
+            raise ValueError("nothing to do: give --fit, or --id and --ood")
+        chosen = _DETECTOR if detector is None else detector
+        detector_class(chosen)  # an unknown one is refused before the images are read
+        # All are opened first: a mistyped path is told before the others have taken their time.
+        of_fit = None if fit is None else _Set(fit, open_images(fit))
+        opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
+        scorer = CascadeScorer.from_pretrained(model, calibrated=of_fit is None)
+        if of_fit is not None:
             fidelity = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
-            _fit(scorer, model, fit, fidelity, name, _ALPHA if alpha is None else alpha)
+            found = _findings(scorer, of_fit, fidelity, cache)[1]
+            identity = scorer.identity(fidelity, chosen)
+            calibration = _fit(found.features, of_fit.name, identity, _ALPHA if alpha is None else alpha)
+            calibration.save(model / CALIBRATION_FILE)
             scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no {CALIBRATION_FILE}: make one with --fit DATA")
-        if (in_distribution is None) != (not ood):
-            raise ValueError("--id and --ood are measured against each other: give both")
         document: dict[str, Any] = {
             "model": scorer.model_name,
             "digest": scorer.digest,
@@ -67,58 +93,102 @@ def calibrate(
             "alpha": scorer.alpha,
             "fidelity": scorer.fidelity.settings(),
         }
-        if in_distribution is not None and ood:
-            document |= _measure(scorer, in_distribution, ood, limit)
+        if opened:
+            measured = [_measured(scorer, one, cache) for one in opened]
+            with progress("comparing sets", len(measured) - 1) as update:
+                document |= measurements(scorer.calibration, measured[0], measured[1:], progress=update)
+            if report is not None:
+                _write_report(report, document, scorer, list(zip(opened, measured, strict=True)))
         if json:
             print_json(document)
         elif "sets" in document:
-            stdout.print(_table(document))
+            stdout.print(*_tables(document), sep="\n")
         else:
             stdout.print(f"wrote {model / CALIBRATION_FILE}")
 
 
-def _fit(scorer: CascadeScorer, model: Path, fit: str, fidelity: Fidelity, detector: str, alpha: float) -> None:
-    images = images_of(open_images(fit), scorer, name=fit)
-    features = np.stack([score.features for score in scores_of(scorer, images, fidelity, name=fit)])
+@dataclass(frozen=True)
+class _Set:
+    """Images that are open, by the name that they were asked for."""
+
+    name: str
+    source: ImageSource
+
+
+def _findings(
+    scorer: CascadeScorer, images: _Set, fidelity: Fidelity, cache: Path | None
+) -> tuple[list[str], Findings]:
+    """Names and findings of all images, read and scored one block at a time, with a progress bar."""
+    kept = None if cache is None else FindingsCache(cache, scorer, fidelity)
+    names: list[str] = []
+    parts: list[Findings] = []
+    with progress(f"scoring {images.name}", len(images.source)) as update:
+        for of_block, block in image_blocks(images.source, scorer.preprocessing, scorer.batch_size):
+            parts.append(Findings.of(scorer.score(block, fidelity)) if kept is None else kept.findings(block))
+            names += of_block
+            update(len(names))
+    return names, Findings.join(parts)
+
+
+def _fit(features: NDArray[np.float64], data: str, identity: CalibrationIdentity, alpha: float) -> Calibration:
     half = len(features) // 2
     calibration = Calibration.fit(
         features[:half],
         features[half:],
-        identity=scorer.identity(fidelity, detector),
+        identity=identity,
         alpha=alpha,
-        provenance={"data": fit, "fit_images": half, "calibration_images": len(features) - half},
+        provenance={"data": data, "fit_images": half, "calibration_images": len(features) - half},
     )
     if math.isinf(calibration.threshold()):
         raise ValueError(
             f"{len(features) - half} calibration images are too few to ever flag at alpha = {alpha}: "
             f"at least {math.ceil(1 / alpha) - 1} are needed"
         )
-    calibration.save(model / CALIBRATION_FILE)
+    return calibration
 
 
-def _measure(scorer: CascadeScorer, in_distribution: str, ood: list[str], limit: int | None) -> dict[str, Any]:
-    def read(name: str) -> NDArray[np.float64]:
-        images = images_of(open_images(name, limit=limit), scorer, name=name)
-        return np.array([score.score for score in scores_of(scorer, images, name=name)], dtype=np.float64)
+def _measured(scorer: CascadeScorer, images: _Set, cache: Path | None) -> MeasuredSet:
+    assert scorer.calibration is not None
+    names, found = _findings(scorer, images, scorer.fidelity, cache)
+    scores = scorer.calibration.scores(found.features)
+    terms = dict(zip(found.names, found.terms.T, strict=True))
+    return MeasuredSet(images.name, names, scores, scorer.calibration.p_values(scores), found.bits_per_dim, terms)
+
+
+def _write_report(
+    report: Path, document: dict[str, Any], scorer: CascadeScorer, sets: list[tuple[_Set, MeasuredSet]]
+) -> None:
+    # Not at the top: every command would wait for matplotlib.
+    from pcdm_core.report.gallery import Gallery, extremes
+    from pcdm_core.report.page import report_page
 
     assert scorer.calibration is not None
-    normal = read(in_distribution)
-    flagged = scorer.calibration.is_ood(scorer.calibration.p_values(normal))
-    return {
-        "id": {"source": in_distribution, "images": len(normal), "flagged": float(flagged.mean())},
-        "sets": [{"source": name, **ood_metrics(normal, read(name)).to_dict()} for name in ood],
-    }
+    galleries = []
+    with progress("making the report", len(sets) + 1) as update:
+        for done, (images, measured) in enumerate(sets, start=1):
+            most, least = extremes(measured, _SPECIMENS)
+            pixels = {}
+            # Read again, so that no more images than these are ever in memory.
+            for place in {*most, *least}:
+                (item,) = images.source.between(place, place + 1)
+                pixels[place] = scorer.preprocessing.prepare(item.image, name=item.source).pixels
+            galleries.append(Gallery(measured, most, least, pixels))
+            update(done)
+        write_atomically(report, report_page(document, scorer.calibration, galleries))
 
 
-def _table(document: dict[str, Any]) -> Table:
-    title = f"{document['model']}, single images, against {document['id']['source']}"
-    caption = f"{document['id']['flagged']:.3f} of its images flagged at alpha = {document['alpha']}"
-    table = Table(title=title, caption=caption)
-    table.add_column("set", overflow="fold")
-    names = {"auroc": "AUROC", "aupr_out": "AUPR (OOD)", "aupr_in": "AUPR (ID)", "fpr_at_95_tpr": "FPR at 95 % TPR"}
-    for name in names.values():
-        table.add_column(name, justify="right")
-    for row in document["sets"]:
-        cells = [f"{row[n]['value']:.4f} [{row[n]['low']:.4f}, {row[n]['high']:.4f}]" for n in names]
-        table.add_row(row["source"], *(cell.replace("[", "\\[") for cell in cells))
-    return table
+def _tables(document: dict[str, Any]) -> Iterator[Table | Text]:
+    figures = Table(title=f"{document['model']} against {document['id']['source']}", caption=_INTERVALS)
+    figures.add_column("figure")
+    for one in document["sets"]:
+        figures.add_column(Text(one["source"]), overflow="fold", justify="right")
+    for name, cells in figure_rows(document):
+        figures.add_row(name, *map(Text, cells))
+    yield figures
+    rates = Table(title="ID images flagged at p <= alpha")
+    for name in ("alpha", "flagged", "tolerance"):
+        rates.add_column(name, justify="right")
+    for row in rate_rows(document):
+        rates.add_row(*row)
+    yield rates
+    yield Text(sentence_on_batches(document))

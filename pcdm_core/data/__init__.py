@@ -3,6 +3,7 @@
 Nothing here knows of models: images come in from anywhere and leave as uint8 arrays `[C, H, W]` or `[N, C, H, W]`.
 """
 
+from pcdm_core.data.blocks import image_blocks
 from pcdm_core.data.decode import DecodeLimits, ImageError, decode_image
 from pcdm_core.data.preprocess import PreparedImage, Preprocessing
 from pcdm_core.data.sources import DATA_DIR_VARIABLE, ImageSource, Item, load_array, open_images
@@ -16,6 +17,7 @@ __all__ = [
     "PreparedImage",
     "Preprocessing",
     "decode_image",
+    "image_blocks",
     "load_array",
     "open_images",
 ]

@@ -40,8 +40,10 @@ class OodMetrics:
         auroc: area under the ROC curve, ties count half; the chance that an OOD image outscores another.
         aupr_out: average precision with OOD as the positive class. Its floor is ``n_out / (n_in + n_out)``.
         aupr_in: average precision with in-distribution as the positive class, found by low scores.
-        fpr_at_95_tpr: OOD is the positive class: the share of in-distribution images flagged at the highest
+        fpr_at_95_tpr_out: OOD is the positive class: the share of in-distribution images flagged at the highest
             threshold that catches at least 95 % of the OOD images. Lower is better.
+        fpr_at_95_tpr_in: in-distribution is the positive class, as in much of the literature: the share of OOD images
+            passed at the lowest threshold that passes at least 95 % of the in-distribution images. Lower is better.
         n_in: in-distribution images.
         n_out: OOD images.
     """
@@ -49,7 +51,8 @@ class OodMetrics:
     auroc: Interval
     aupr_out: Interval
     aupr_in: Interval
-    fpr_at_95_tpr: Interval
+    fpr_at_95_tpr_out: Interval
+    fpr_at_95_tpr_in: Interval
     n_in: int
     n_out: int
 
@@ -93,7 +96,7 @@ def ood_metrics(
         return np.bincount(cells_of_kind, minlength=grid.size)
 
     rng = np.random.default_rng(seed)
-    resampled = np.empty((n_bootstrap, 4))
+    resampled = np.empty((n_bootstrap, 5))
     for row in resampled:
         drawn_in = counts(cells_in[rng.integers(inside.size, size=inside.size)])
         drawn_out = counts(cells_out[rng.integers(outside.size, size=outside.size)])
@@ -101,31 +104,32 @@ def ood_metrics(
 
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
-    auroc, aupr_out, aupr_in, fpr_at_95_tpr = (
+    auroc, aupr_out, aupr_in, fpr_out, fpr_in = (
         Interval(value, float(lower), float(upper))
         for value, lower, upper in zip(_figures(counts(cells_in), counts(cells_out)), low, high, strict=True)
     )
-    return OodMetrics(auroc, aupr_out, aupr_in, fpr_at_95_tpr, n_in=inside.size, n_out=outside.size)
+    return OodMetrics(auroc, aupr_out, aupr_in, fpr_out, fpr_in, n_in=inside.size, n_out=outside.size)
 
 
-def _figures(count_in: NDArray[np.int64], count_out: NDArray[np.int64]) -> tuple[float, float, float, float]:
-    """AUROC, AUPR (OOD positive), AUPR (in-distribution positive) and FPR at 95 % TPR.
+def _figures(count_in: NDArray[np.int64], count_out: NDArray[np.int64]) -> tuple[float, ...]:
+    """The figures of `OodMetrics`, in its order.
 
     Args:
         count_in: in-distribution images at each distinct score, scores ascending, ``[K]``.
         count_out: OOD images at the same scores, ``[K]``.
     """
     n_in, n_out = int(count_in.sum()), int(count_out.sum())
-    up_to_in = np.cumsum(count_in)
+    up_to_in, up_to_out = np.cumsum(count_in), np.cumsum(count_out)
     # Twice the number of pairs that are ordered rightly, ties as half: whole numbers, so the sum is exact.
     auroc = int(count_out @ (2 * up_to_in - count_in)) / (2 * n_in * n_out)
 
     from_in, from_out = np.cumsum(count_in[::-1]), np.cumsum(count_out[::-1])
     aupr_out = _average_precision(count_out[::-1], from_out, from_in)
-    aupr_in = _average_precision(count_in, up_to_in, np.cumsum(count_out))
+    aupr_in = _average_precision(count_in, up_to_in, up_to_out)
     # Whole numbers again, so that "at least 95 %" does not hang on how 0.95 is rounded.
     caught = int(np.searchsorted(100 * from_out, 95 * n_out, side="left"))
-    return auroc, aupr_out, aupr_in, int(from_in[caught]) / n_in
+    passed = int(np.searchsorted(100 * up_to_in, 95 * n_in, side="left"))
+    return auroc, aupr_out, aupr_in, int(from_in[caught]) / n_in, int(up_to_out[passed]) / n_out
 
 
 def _average_precision(

@@ -13,18 +13,20 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from pcdm_core.detection import OodMetrics, ood_metrics
 
 Scores = NDArray[np.float64]
-FIGURES = ("auroc", "aupr_out", "aupr_in", "fpr_at_95_tpr")
+FIGURES = ("auroc", "aupr_out", "aupr_in", "fpr_at_95_tpr_out", "fpr_at_95_tpr_in")
 
 
-def by_scikit_learn(scores_in: Scores, scores_out: Scores) -> tuple[float, float, float, float]:
+def by_scikit_learn(scores_in: Scores, scores_out: Scores) -> tuple[float, ...]:
     is_out = np.repeat([0, 1], [len(scores_in), len(scores_out)])
     scores = np.concatenate([scores_in, scores_out])
     fpr, tpr, _ = roc_curve(is_out, scores, drop_intermediate=False)
+    passed_out, passed_in, _ = roc_curve(1 - is_out, -scores, drop_intermediate=False)
     return (
         float(roc_auc_score(is_out, scores)),
         float(average_precision_score(is_out, scores)),
         float(average_precision_score(1 - is_out, -scores)),
         float(fpr[tpr >= 0.95][0]),
+        float(passed_out[passed_in >= 0.95][0]),
     )
 
 
@@ -74,13 +76,15 @@ def test_interval_of_the_auroc_covers_the_truth_about_as_often_as_it_says() -> N
 def test_fpr_is_the_share_of_in_distribution_images_flagged() -> None:
     # Nineteen of twenty OOD scores are at least 2, and 3 of the 10 in-distribution scores are too.
     scores_in, scores_out = [0, 0, 0, 0, 0, 1, 1, 2, 5, 6], [-1] + [2] * 10 + [7] * 9
-    assert ood_metrics(scores_in, scores_out, n_bootstrap=1).fpr_at_95_tpr.value == 0.3
+    assert ood_metrics(scores_in, scores_out, n_bootstrap=1).fpr_at_95_tpr_out.value == 0.3
 
 
 def test_separated_scores_are_perfect_with_intervals_of_no_width() -> None:
     metrics = ood_metrics([0.0, 1.0, 2.0], [3.0, 4.0], n_bootstrap=50)
-    assert values(metrics) == [1, 1, 1, 0]
-    assert [(getattr(metrics, name).low, getattr(metrics, name).high) for name in FIGURES] == [(1, 1)] * 3 + [(0, 0)]
+    assert values(metrics) == [1, 1, 1, 0, 0]
+    assert [(getattr(metrics, name).low, getattr(metrics, name).high) for name in FIGURES] == [(1, 1)] * 3 + [
+        (0, 0)
+    ] * 2
 
 
 def test_exchanging_the_sides_and_the_sign_exchanges_the_figures() -> None:
@@ -88,6 +92,7 @@ def test_exchanging_the_sides_and_the_sign_exchanges_the_figures() -> None:
     there, back = ood_metrics(scores_in, scores_out), ood_metrics(-scores_out, -scores_in)
     assert back.auroc.value == there.auroc.value
     assert back.aupr_in.value == pytest.approx(there.aupr_out.value, rel=1e-12)
+    assert back.fpr_at_95_tpr_in.value == there.fpr_at_95_tpr_out.value
 
 
 def test_same_seed_gives_the_same_intervals_and_another_does_not() -> None:

@@ -1,0 +1,18 @@
+"""How well a calibrated detector does: figures as plain JSON, as rows of text, and as a page.
+
+The page (`pcdm_core.report.page`) and its charts are imported on their own, as they need matplotlib.
+"""
+
+from pcdm_core.report.document import ALPHAS, GROUP_SIZES, measurements
+from pcdm_core.report.measured import MeasuredSet
+from pcdm_core.report.rows import figure_rows, rate_rows, sentence_on_batches
+
+__all__ = [
+    "ALPHAS",
+    "GROUP_SIZES",
+    "MeasuredSet",
+    "figure_rows",
+    "measurements",
+    "rate_rows",
+    "sentence_on_batches",
+]

@@ -1,0 +1,188 @@
+"""`pcdm calibrate` on a tiny cascade of random weights."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner
+
+from pcdm_core.cli import app
+from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
+from pcdm_core.scoring import CascadeScorer, Fidelity, Score
+
+_QUICK = ("--detector", "spectrum")
+
+
+def invoke(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    return result.exit_code, result.stdout, result.stderr
+
+
+def random_cascade() -> Cascade:
+    """With weights that are not the zeros that they start from, so that the spectrum varies."""
+    torch.manual_seed(1)
+    network = NetworkConfig(channels=8, blocks=1, attention=False)
+    cascade = Cascade(CascadeConfig(image_shape=(1, 8, 8), networks=(network, network)))
+    with torch.no_grad():
+        for parameter in cascade.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return cascade
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with smooth images, noise images, and a model calibrated on the smooth ones."""
+    folder = tmp_path_factory.mktemp("workshop")
+    save_pretrained(random_cascade(), folder / "model")
+    generator = np.random.default_rng(0)
+    ramp = np.arange(8)[:, None] * generator.integers(2, 9, (100, 1, 1)) + 4 * np.arange(8)
+    np.savez(folder / "smooth.npz", images=(ramp + generator.integers(0, 120, (100, 1, 1))).astype(np.uint8))
+    np.savez(folder / "noise.npz", images=generator.integers(0, 256, (24, 8, 8), dtype=np.uint8))
+    np.savez(folder / "dark.npz", images=generator.integers(0, 9, (24, 8, 8), dtype=np.uint8))
+    code, _, error = invoke(
+        "calibrate", folder / "model", "--fit", f"{folder / 'smooth.npz'}[:60]", "--nodes", 2, *_QUICK
+    )
+    assert code == 0, error
+    return folder
+
+
+def measure(workshop: Path, *options: object) -> tuple[int, str, str]:
+    sets = ("--id", f"{workshop / 'smooth.npz'}[60:]", "--ood", workshop / "noise.npz", "--ood", workshop / "dark.npz")
+    return invoke("calibrate", workshop / "model", *sets, *options)
+
+
+def measured(workshop: Path, *options: object) -> Any:
+    code, output, error = measure(workshop, "--json", *options)
+    assert code == 0, error
+    return json.loads(output)
+
+
+def test_several_sets_are_measured_at_once(workshop: Path) -> None:
+    document = measured(workshop)
+    assert [row["source"] for row in document["sets"]] == [f"{workshop / name}.npz" for name in ("noise", "dark")]
+    assert [rate["alpha"] for rate in document["id"]["rates"]] == [0.01, 0.05, 0.1]
+    for row in document["sets"]:
+        assert (row["n_in"], row["n_out"]) == (40, 24)
+        assert row["auroc"]["value"] > 0.9
+        assert row["score_against_bits_per_dim"]["stderr"] >= 0
+        assert [group["size"] for group in row["groups"]] == [2, 5, 10]
+    assert document["largest_batch"] == {"rate": 0.05, "images": 1}
+
+
+def test_tables_tell_figures_and_rates(workshop: Path) -> None:
+    code, output, error = measure(workshop)
+    assert code == 0, error
+    for words in ("AUROC of bits/dim alone", "FPR at 95 % TPR, ID positive", "groups of 10", "tolerance", "among at"):
+        assert words in output
+
+
+def test_a_missing_set_is_told_before_the_others_are_scored(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CascadeScorer, "score", lambda *_: pytest.fail("scored"))
+    missing = tmp_path / "missing.npz"
+    code, _, error = measure(workshop, "--ood", missing, "--fit", f"{workshop / 'smooth.npz'}[:20]")
+    assert code == 2
+    assert "missing.npz: no such file" in error
+
+
+def test_nothing_to_do_is_told(workshop: Path) -> None:
+    code, output, error = invoke("calibrate", workshop / "model")
+    assert (code, output) == (2, "")
+    assert "nothing to do: give --fit, or --id and --ood" in error
+
+
+def test_sets_are_measured_against_each_other_only(workshop: Path) -> None:
+    code, _, error = invoke("calibrate", workshop / "model", "--id", workshop / "smooth.npz")
+    assert code == 2
+    assert "--id and --ood are measured against each other: give both" in error
+
+
+def test_report_shows_the_images_by_name(workshop: Path, tmp_path: Path) -> None:
+    for place, pixels in enumerate(np.load(workshop / "noise.npz")["images"][:3]):
+        Image.fromarray(pixels).save(tmp_path / f"<b>{place}&quot;.png")
+    code, _, error = measure(workshop, "--limit", 20, "--ood", tmp_path, "--report", tmp_path / "report.html")
+    assert code == 0, error
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;0&amp;quot;.png" in page
+    assert "<b>" not in page
+
+
+def test_a_report_without_sets_is_refused(workshop: Path, tmp_path: Path) -> None:
+    code, _, error = invoke("calibrate", workshop / "model", "--report", tmp_path / "report.html")
+    assert code == 2
+    assert "--report: it tells of --id and --ood, give both" in error
+
+
+def test_a_report_in_no_folder_is_refused_before_anything_is_scored(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CascadeScorer, "score", lambda *_: pytest.fail("scored"))
+    code, _, error = measure(workshop, "--report", tmp_path / "none" / "report.html")
+    assert code == 2
+    assert "report.html: no such folder to write to" in error
+
+
+# As `pcdm`, with the threads that tests have: sums are split among them.
+_ROOT = Path(__file__).parents[3]
+_PCDM = "import torch; torch.set_num_threads(2); from pcdm_core.cli import app; app()"
+
+
+def kill_in_the_middle(arguments: list[str], cache: Path) -> None:
+    """Run `pcdm` in a process of its own and kill it when it has kept its first scores."""
+    command = [sys.executable, "-c", _PCDM, *arguments]
+    with subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(cache.glob("*.findings")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(1)
+    np.savez(tmp_path / "normal.npz", images=generator.integers(40, 90, (180, 8, 8), dtype=np.uint8))
+    np.savez(tmp_path / "odd.npz", images=generator.integers(0, 256, (30, 8, 8), dtype=np.uint8))
+    for name in ("whole", "killed"):
+        shutil.copytree(workshop / "model", tmp_path / name / "model")
+
+    def arguments(name: str, *options: object) -> list[str]:
+        fit, held_out = (f"{tmp_path / 'normal.npz'}{window}" for window in ("[:140]", "[140:]"))
+        words = ("calibrate", tmp_path / name / "model", "--fit", fit, "--id", held_out, "--ood", tmp_path / "odd.npz")
+        return [str(word) for word in (*words, "--nodes", 3, *options, "--json")]
+
+    # Blocks of 128 images: two, one and one.
+    resumed = arguments("killed", "--cache", tmp_path / "cache", "--report", tmp_path / "killed.html")
+    kill_in_the_middle(resumed, tmp_path / "cache")
+    kept = len(list((tmp_path / "cache").glob("*.findings")))
+    assert 1 <= kept < 4
+    assert not (tmp_path / "killed.html").exists()
+    uninterrupted = invoke(*arguments("whole", "--report", tmp_path / "whole.html"))
+    scored: list[int] = []
+    plain = CascadeScorer.score
+
+    def score(scorer: CascadeScorer, images: NDArray[np.uint8], fidelity: Fidelity) -> list[Score]:
+        scored.append(len(images))
+        return plain(scorer, images, fidelity)
+
+    monkeypatch.setattr(CascadeScorer, "score", score)
+    assert invoke(*resumed) == uninterrupted
+    assert len(scored) == 4 - kept
+    assert max(scored) <= 128
+    calibrations = [(tmp_path / name / "model/calibration.json").read_bytes() for name in ("whole", "killed")]
+    assert calibrations[0] == calibrations[1]
+    assert (tmp_path / "whole.html").read_bytes() == (tmp_path / "killed.html").read_bytes()
