@@ -11,7 +11,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI, File, Header, Query, Request, UploadFile
 
 from pcdm_core.data import DecodeLimits, PreparedImage, Preprocessing, decode_image
-from pcdm_core.scoring import CascadeScorer, FidelityName, Score
+from pcdm_core.scoring import CascadeScorer, FidelityName, Score, named_fidelity
 from service.engine import Engine, Launch, Load, launch_worker
 from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware
 from service.problems import ProblemError, install_problem_handlers
@@ -102,10 +102,10 @@ def create_app(
         with engine.serving() as loaded:
             async with _deadline(x_request_timeout_ms, settings):
                 scorer = loaded.scorer
-                if fidelity not in scorer.fidelities:
-                    detail = f"{scorer.model_name} has no fidelity {fidelity}, only {', '.join(scorer.fidelities)}"
-                    raise ProblemError(422, "no-such-fidelity", detail)
-                asked = scorer.fidelities[fidelity]
+                try:
+                    asked = named_fidelity(scorer.fidelities, fidelity, model=scorer.model_name)
+                except ValueError as error:
+                    raise ProblemError(422, "no-such-fidelity", str(error)) from error
                 if len(files) > settings.max_images:
                     detail = f"{len(files)} images are more than the limit of {settings.max_images} in one request"
                     raise ProblemError(413, "too-many-images", detail)

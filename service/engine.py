@@ -15,7 +15,7 @@ from service.problems import ProblemError
 from service.settings import Settings
 from service.worker import Runner, Worker
 
-__all__ = ["Engine", "Launch", "Load", "Loaded", "ServedScorer", "launch_worker"]
+__all__ = ["Engine", "Launch", "Load", "ServedModel", "ServedScorer", "launch_worker"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def launch_worker(load: Load, folder: Path, scorer: ServedScorer) -> Runner:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ServedModel:
     """What is there once the model is loaded.
 
     Attributes:
@@ -82,7 +82,7 @@ class Engine:
         self._settings = settings
         self._load = load
         self._launch = launch
-        self._loaded: Loaded | None = None
+        self._loaded: ServedModel | None = None
         self._detail = "the model is being loaded"
         self._draining = False
         self._requests = 0
@@ -111,7 +111,7 @@ class Engine:
         await self._idle.wait()
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[Loaded]:
+    def serving(self) -> Iterator[ServedModel]:
         """For one request: what answers it, which stays there until the request is done.
 
         Raises:
@@ -127,7 +127,7 @@ class Engine:
             if not self._requests:
                 self._idle.set()
 
-    def ready(self) -> Loaded:
+    def ready(self) -> ServedModel:
         """What answers requests now.
 
         Raises:
@@ -155,7 +155,7 @@ class Engine:
         batcher = Batcher(
             scorer, runner, max_batch=self._settings.max_batch, max_queue_cost=self._settings.max_queue_cost
         )
-        self._loaded = Loaded(scorer, runner, batcher)
+        self._loaded = ServedModel(scorer, runner, batcher)
         await runner.until_up()
         _log.info("serving %s (%s)", scorer.model_name, scorer.digest)
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from abc import ABC, abstractmethod
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,17 +17,26 @@ __all__ = ["BodyLimitMiddleware", "HangUpMiddleware", "RequestIdMiddleware"]
 _ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class RequestIdMiddleware:
-    """Gives every request an id: the client's own if it is a plain word of at most 64 characters, or a new one."""
+class _HttpMiddleware(ABC):
+    """Leaves alone whatever is no request, such as the start and the end of the server."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass it on, or around."""
+        await (self._handle if scope["type"] == "http" else self._app)(scope, receive, send)
+
+    @abstractmethod
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+
+
+class RequestIdMiddleware(_HttpMiddleware):
+    """Gives every request an id: the client's own if it is a plain word of at most 64 characters, or a new one."""
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put the id in the request's state and in the answer's header."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         offered = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = offered if _ACCEPTED_ID.fullmatch(offered) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
@@ -39,18 +49,15 @@ class RequestIdMiddleware:
         await self._app(scope, receive, send_with_id)
 
 
-class BodyLimitMiddleware:
+class BodyLimitMiddleware(_HttpMiddleware):
     """Stops reading a body that is, or says that it will be, larger than `max_bytes`."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        self._app = app
+        super().__init__(app)
         self._max_bytes = max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with a `receive` that counts."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         declared = Headers(scope=scope).get("content-length", "0")
         refused = declared.isdecimal() and int(declared) > self._max_bytes
         seen = 0
@@ -68,17 +75,11 @@ class BodyLimitMiddleware:
         await self._app(scope, receive_counted, send)
 
 
-class HangUpMiddleware:
+class HangUpMiddleware(_HttpMiddleware):
     """Cancels the handling of a request whose client has hung up, whatever it is waiting for."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and listen ahead of the application: it stops to listen once it has the body."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         # One message: a client is read no faster than the application reads.
         messages: asyncio.Queue[Message] = asyncio.Queue(1)
         answered = hung_up = False

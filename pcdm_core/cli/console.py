@@ -11,11 +11,13 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pcdm_core.complaints import complaints
 from pcdm_core.data import ImageSource, load_array
-from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, Score
+from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -23,7 +25,6 @@ __all__ = [
     "LimitOption",
     "ModelOption",
     "errors",
-    "fidelity_of",
     "images_of",
     "print_json",
     "progress",
@@ -47,7 +48,8 @@ def errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        _stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        told = complaints(error) if isinstance(error, ValidationError) else error
+        _stderr.print(f"error: {told}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
 
 
@@ -69,17 +71,6 @@ def images_of(source: ImageSource, scorer: CascadeScorer, *, name: str) -> NDArr
     """All images of a source as the model takes them, ``[N, C, H, W]``."""
     with progress(f"reading {name}", len(source)) as update:
         return load_array(source, scorer.preprocessing, progress=update)
-
-
-def fidelity_of(scorer: CascadeScorer, name: FidelityName) -> Fidelity:
-    """The settings of a fidelity.
-
-    Raises:
-        ValueError: If the model has no such fidelity.
-    """
-    if name not in scorer.fidelities:
-        raise ValueError(f"{scorer.model_name} has no fidelity {name!r}, only {', '.join(scorer.fidelities)}")
-    return scorer.fidelities[name]
 
 
 def scores_of(

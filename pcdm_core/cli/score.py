@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,13 +15,12 @@ from pcdm_core.cli.console import (
     LimitOption,
     ModelOption,
     errors,
-    fidelity_of,
     print_json,
     progress,
     stdout,
 )
-from pcdm_core.data import ImageSource, open_images
-from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName
+from pcdm_core.data import ImageSource, open_images, prepared_blocks
+from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, named_fidelity
 
 __all__ = ["score"]
 
@@ -42,7 +40,7 @@ def score(
         scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no calibration.json: make one with pcdm calibrate {model} --fit DATA")
-        chosen = fidelity_of(scorer, fidelity)
+        chosen = named_fidelity(scorer.fidelities, fidelity, model=scorer.model_name)
         # All are opened first: a mistyped path is told before the others have taken their time.
         sources = [open_images(path, limit=limit) for path in paths]
         results: list[dict[str, Any]] = []
@@ -68,14 +66,8 @@ def _score_source(
     scorer: CascadeScorer, source: ImageSource, fidelity: Fidelity, *, strict: bool, update: Callable[[int], None]
 ) -> Iterator[dict[str, Any]]:
     """Read and score one batch at a time, so that memory does not grow with the number of photographs."""
-    items, done = iter(source), 0
-    while True:
-        names, prepared = [], []
-        for item in islice(items, scorer.batch_size):
-            names.append(item.source)
-            prepared.append(scorer.preprocessing.prepare(item.image, name=item.source, strict=strict))
-        if not names:
-            return
+    done = 0
+    for names, prepared in prepared_blocks(source, scorer.preprocessing, scorer.batch_size, strict=strict):
         scores = scorer.score(np.stack([image.pixels for image in prepared]), fidelity)
         for name, image, one in zip(names, prepared, scores, strict=True):
             yield {

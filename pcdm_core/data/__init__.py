@@ -3,7 +3,7 @@
 Nothing here knows of models: images come in from anywhere and leave as uint8 arrays `[C, H, W]` or `[N, C, H, W]`.
 """
 
-from pcdm_core.data.blocks import image_blocks
+from pcdm_core.data.blocks import image_blocks, prepared_blocks
 from pcdm_core.data.decode import DecodeLimits, ImageError, decode_image
 from pcdm_core.data.preprocess import PreparedImage, Preprocessing
 from pcdm_core.data.sources import DATA_DIR_VARIABLE, ImageSource, Item, load_array, open_images
@@ -20,4 +20,5 @@ __all__ = [
     "image_blocks",
     "load_array",
     "open_images",
+    "prepared_blocks",
 ]

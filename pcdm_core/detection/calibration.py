@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
+from pcdm_core.complaints import complaints
 from pcdm_core.detection._checks import check_rate, finite_array, finite_vector
 from pcdm_core.detection.base import Detector
 from pcdm_core.detection.conformal import conformal_p_values, conformal_threshold
@@ -28,6 +29,9 @@ __all__ = ["Calibration", "CalibrationFileError", "CalibrationIdentity", "Calibr
 
 FORMAT_VERSION: Final = 1
 """Of the file; raised whenever an older reader would misunderstand a newer file."""
+
+# A list of thousands of numbers can give thousands.
+_COMPLAINTS: Final = 3
 
 # NaN is refused: it equals nothing, so an identity that holds one could never be loaded again.
 JsonScalar = str | bool | int | Annotated[float, Field(allow_inf_nan=False)] | None
@@ -198,7 +202,7 @@ class Calibration:
         try:
             provenance = _PROVENANCE.validate_python(dict(self.provenance))
         except ValidationError as error:
-            raise ValueError(f"provenance is not JSON: {_reason(error)}") from error
+            raise ValueError(f"provenance is not JSON: {complaints(error, most=_COMPLAINTS)}") from error
         content = {
             "identity": self.identity.model_dump(),
             "alpha": float(self.alpha),
@@ -233,7 +237,7 @@ class Calibration:
                 document.provenance,
             )
         except ValidationError as error:
-            raise CalibrationFileError(f"calibration file {path}: {_reason(error)}") from error
+            raise CalibrationFileError(f"calibration file {path}: {complaints(error, most=_COMPLAINTS)}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise CalibrationFileError(f"calibration file {path}: {error}") from error
         if expected is not None and (differences := document.identity.differences(expected)):
@@ -270,12 +274,6 @@ def _checksum(content: dict[str, Any]) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
-
-
-def _reason(error: ValidationError) -> str:
-    """The first few complaints; a list of thousands of numbers can give thousands."""
-    complaints = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3]]
-    return "; ".join(complaints)
 
 
 def _same(one: JsonScalar, two: JsonScalar) -> bool:

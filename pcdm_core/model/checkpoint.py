@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from pcdm_core.complaints import complaints
 from pcdm_core.files import write_atomically
 from pcdm_core.model.cascade import Cascade
 from pcdm_core.model.config import CascadeConfig, Frozen
@@ -86,7 +87,7 @@ def load_pretrained(folder: Path, device: torch.device | str = "cpu") -> tuple[C
     try:
         document = _Document.model_validate(raw)
     except ValidationError as error:
-        raise CheckpointError(f"{config_file} is not a valid configuration: {error}") from error
+        raise CheckpointError(f"{config_file} is not a valid configuration: {complaints(error)}") from error
     weights = weights_file.read_bytes()
     digest = model_digest(document.cascade, weights)
     if digest != document.digest:

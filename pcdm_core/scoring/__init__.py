@@ -5,7 +5,7 @@ from __future__ import annotations
 from pcdm_core.scoring.bound_map import BoundMap, bound_map
 from pcdm_core.scoring.cache import FindingsCache
 from pcdm_core.scoring.evaluator import Precision
-from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
+from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName, named_fidelity
 from pcdm_core.scoring.findings import Findings
 from pcdm_core.scoring.scorer import CALIBRATION_FILE, CascadeScorer
 from pcdm_core.scoring.units import Fidelity, Score, Scorer, Unit, UnitResult
@@ -25,4 +25,5 @@ __all__ = [
     "Unit",
     "UnitResult",
     "bound_map",
+    "named_fidelity",
 ]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pcdm_core.scoring.units import Fidelity
 
-__all__ = ["FIDELITIES", "FidelityName"]
+__all__ = ["FIDELITIES", "FidelityName", "named_fidelity"]
 
 FidelityName = Literal["fast", "balanced", "exact"]
 """``fast``: what the detector is calibrated with, the likelihood a by-product. ``balanced``: the bound within 0.01
@@ -23,3 +23,14 @@ FIDELITIES: Mapping[FidelityName, Fidelity] = MappingProxyType(
     }
 )
 """Of a model without calibration; with one, ``fast`` is its fidelity."""
+
+
+def named_fidelity(known: Mapping[FidelityName, Fidelity], name: FidelityName, *, model: str) -> Fidelity:
+    """The settings of a fidelity among those that a model has.
+
+    Raises:
+        ValueError: If it has no such fidelity; names those that there are.
+    """
+    if name not in known:
+        raise ValueError(f"{model} has no fidelity {name}, only {', '.join(known)}")
+    return known[name]

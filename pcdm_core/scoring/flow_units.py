@@ -21,7 +21,7 @@ __all__ = ["combine_flow", "latent_terms", "next_step", "run_flow_step"]
 
 def next_step(unit: Unit, result: UnitResult) -> Unit | None:
     """The unit that goes on where ``result`` ended; None after the last step."""
-    return None if result.state is None else replace(unit, node=unit.node + 1, state=result.state)
+    return None if result.state is None else replace(unit, state=result.state)
 
 
 def latent_terms(reconstruction: Tensor, latents: Latents, cascade: Cascade) -> Tensor:

@@ -91,7 +91,7 @@ class Unit:
         index: Position of its image in the plan.
         image: uint8, ``[C, H, W]``.
         scale: 1 to S; 0 stands for the terms that need no network.
-        node: Position of its noise level; of the flow, its step.
+        node: Position of its noise level; 0 for the flow, whose step is told by `state`.
         replicate: Which repetition.
         fidelity: The settings of its plan.
         cost: Relative cost of running it.

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from pcdm_core.complaints import complaints
 from pcdm_core.model import CascadeConfig, Frozen
 
 __all__ = ["OptimizerConfig", "TrainConfig", "load_config", "shipped_configs"]
@@ -85,5 +86,7 @@ def load_config(name: str | Path) -> TrainConfig:
         raise FileNotFoundError(f"no configuration {str(name)!r}: give a TOML file, or one of {', '.join(shipped)}")
     try:
         return TrainConfig.model_validate(tomllib.loads(file.read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+    except ValidationError as error:
+        raise ValueError(f"{file} is not a training configuration: {complaints(error)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not a training configuration: {error}") from error

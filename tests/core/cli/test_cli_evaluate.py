@@ -92,3 +92,22 @@ def test_a_map_that_loses_volume_has_a_loose_bound(tmp_path: Path) -> None:
     assert "loose" not in evaluate(tmp_path)["kind"]
     # Both scales are there: the coarse image, and all pixels again.
     assert {"prior_scale_1", "diffusion_scale_1", "diffusion_scale_2", "reconstruction"} <= answer["terms"].keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--tolerance", 1e-3), "error: tolerance: only the flow has one, the method is bound"),
+        (("--method", "flow", "--tolerance", 0), "error: tolerance: Input should be greater than 0"),
+        (("--nodes", 2000), "error: nodes: Input should be less than or equal to 1000"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_told_in_one_line(
+    options: tuple[object, ...], complaint: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "pictures.npz", images=np.zeros((1, 8, 8), np.uint8))
+    arguments = ["evaluate", str(model(tmp_path / "model")), str(tmp_path / "pictures.npz"), *map(str, options)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.strip().splitlines()[-1] == complaint
+    assert "pydantic" not in result.stderr

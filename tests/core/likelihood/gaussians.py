@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import e, pi
+
 import torch
 from oracles import small_config
 from torch import Tensor, nn
@@ -77,3 +79,8 @@ def latent_covariance() -> Tensor:
     gamma = torch.tensor(GAMMA_MIN, dtype=torch.float64)
     eye = torch.eye(DIMENSIONS, dtype=torch.float64)
     return torch.sigmoid(-gamma) * smooth_covariance() + torch.sigmoid(gamma) * eye
+
+
+def entropy(covariance: Tensor) -> float:
+    """Differential entropy of ``N(0, covariance)``, nats."""
+    return float(0.5 * torch.logdet(2 * pi * e * covariance))

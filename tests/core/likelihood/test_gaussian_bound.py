@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from math import e, pi
-
 import pytest
 import torch
-from gaussians import CASCADES, DIMENSIONS, GAMMA_MIN, SHAPE, gaussian_cascade, latent_covariance, smooth_covariance
+from gaussians import (
+    CASCADES,
+    DIMENSIONS,
+    GAMMA_MIN,
+    SHAPE,
+    entropy,
+    gaussian_cascade,
+    latent_covariance,
+    smooth_covariance,
+)
 from torch import Tensor
 
 from pcdm_core.likelihood import gauss_legendre, prior
@@ -54,10 +61,6 @@ def latent_bound(transform: str, scales: int, *, guess: float = 1.0) -> float:
     sigma2 = torch.sigmoid(torch.tensor(GAMMA_MIN, dtype=torch.float64))
     diffusion = sum(mean_diffusion(cascade, covariance, scale) for scale in range(1, scales + 1))
     return diffusion + mean_prior(cascade, covariance) + entropy(sigma2 * torch.eye(DIMENSIONS, dtype=torch.float64))
-
-
-def entropy(covariance: Tensor) -> float:
-    return float(0.5 * torch.logdet(2 * pi * e * covariance))
 
 
 def gap(transform: str, scales: int, *, guess: float = 1.0) -> float:

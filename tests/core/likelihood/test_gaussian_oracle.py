@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from math import e, pi
-
 import pytest
 import torch
-from gaussians import CASCADES, DIMENSIONS, GAMMA_MIN, SHAPE, gaussian_cascade, latent_covariance, smooth_covariance
+from gaussians import (
+    CASCADES,
+    DIMENSIONS,
+    GAMMA_MIN,
+    SHAPE,
+    entropy,
+    gaussian_cascade,
+    latent_covariance,
+    smooth_covariance,
+)
 from oracles import diffusion_terms
-from torch import Tensor
 
 from pcdm_core.likelihood import prior
 
@@ -38,10 +44,6 @@ def latent_information(transform: str, scales: int, *, clean_condition: bool = F
     shown = coefficients if clean_condition else z0
     diffusion = diffusion_terms(cascade, coefficients, shown, generator, nodes=24, variance=0.05)
     return float((diffusion + prior(cascade, coefficients)).sum(1).mean())
-
-
-def entropy(covariance: Tensor) -> float:
-    return float(0.5 * torch.logdet(2 * pi * e * covariance))
 
 
 def noise_entropy() -> float:
