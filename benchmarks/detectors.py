@@ -10,13 +10,12 @@ some stand for normal images, and the others are made odd. Needs PCDM_DATA_DIR.
 from __future__ import annotations
 
 import io
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from commands import measure_or_report
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from rich.progress import track
@@ -24,10 +23,10 @@ from sklearn.metrics import roc_auc_score
 
 from pcdm_core.data import load_array, open_images
 from pcdm_core.detection import Detector, MixtureDetector, SpectrumDetector
-from pcdm_core.scoring import CascadeScorer, Fidelity
+from pcdm_core.scoring import FIDELITIES, CascadeScorer
 
 HELD_OUT, FITTED, NORMAL, ODD = "cifar10:train[-5000:]", 2500, 1000, 107
-NODES = 6
+NODES = FIDELITIES["fast"].nodes
 CANDIDATES: dict[str, Detector] = {"spectrum": SpectrumDetector()} | {
     f"mixture, {size} features, K = {components}": MixtureDetector(max_features=size, n_components=components)
     for size in (10, 20, 35, 84)
@@ -97,9 +96,7 @@ def measure(model: Path) -> dict[str, Any]:
     odd = [change(part) for change, part in zip(OUTLIERS.values(), material, strict=True)]
     everything = np.concatenate((images[: FITTED + NORMAL], *odd))
     blocks = np.array_split(everything, 100)
-    scores = [
-        score for block in track(blocks, "scoring") for score in scorer.score(block, Fidelity(nodes=NODES, rule="time"))
-    ]
+    scores = [score for block in track(blocks, "scoring") for score in scorer.score(block, FIDELITIES["fast"])]
     features = np.stack([score.features for score in scores])
     fit, normal = features[:FITTED], features[FITTED : FITTED + NORMAL]
     sets = dict(zip(OUTLIERS, np.split(features[FITTED + NORMAL :], len(OUTLIERS)), strict=True))
@@ -163,15 +160,5 @@ def report(document: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    match sys.argv[1:]:
-        case ["measure", model, document]:
-            Path(document).write_text(json.dumps(measure(Path(model)), indent=2) + "\n")
-        case ["report", document, page]:
-            Path(page).write_text(report(json.loads(Path(document).read_text())))
-        case _:
-            raise SystemExit(__doc__)
-
-
 if __name__ == "__main__":
-    main()
+    measure_or_report(__doc__, measure, report)

@@ -9,7 +9,6 @@ linear programs, solved by POT. Needs PCDM_DATA_DIR.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from math import sqrt
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import ot
 import torch
+from commands import load, save, table
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -228,9 +228,6 @@ def report(document: dict[str, Any], picture: str) -> str:
     gamma = np.array(document["gamma"])
     coarsest_share = 100 * loss(fields[0]) / loss(fields[-1])
 
-    def rows(cells: list[list[str]]) -> str:
-        return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
     def ratio(found: dict[str, float]) -> str:
         return f"{found['mean']:.2f} +- {found['std']:.2f} [{found['min']:.2f}, {found['max']:.2f}]"
 
@@ -264,8 +261,8 @@ def report(document: dict[str, Any], picture: str) -> str:
     ]
     return REPORT.format(
         picture=picture,
-        ratios=rows(ratios),
-        correlations=rows(correlations),
+        ratios=table(ratios),
+        correlations=table(correlations),
         wavelet_means=means("wavelet_over_exact"),
         narrowest=100 * min(spreads),
         widest=100 * max(spreads),
@@ -322,9 +319,9 @@ def draw(document: dict[str, Any]) -> Figure:
 def main() -> None:
     match sys.argv[1:]:
         case ["measure", model, document]:
-            Path(document).write_text(json.dumps(measure(Path(model)), indent=2) + "\n")
+            save(measure(Path(model)), document)
         case ["report", document, page, picture]:
-            found = json.loads(Path(document).read_text())
+            found = load(document)
             Path(page).write_text(report(found, Path(picture).name))
             save_png(draw(found), Path(picture))
         case _:

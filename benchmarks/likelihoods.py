@@ -1,7 +1,7 @@
 """One set of images, every likelihood: the bound, certified sums, and the flow with one and with eight draws.
 
-    python benchmarks/likelihoods.py measure weights/cifar10-haar runs/likelihoods.json    # an hour of one core
-    python benchmarks/likelihoods.py report runs/likelihoods.json docs/likelihoods.md
+    python benchmarks/likelihoods.py measure weights/cifar10-haar docs/likelihoods.json    # an hour of one core
+    python benchmarks/likelihoods.py report docs/likelihoods.json docs/likelihoods.md
 
 `measure` keeps what it has in its file after every method, and goes on from there. Needs PCDM_DATA_DIR.
 """
@@ -94,21 +94,22 @@ def by_batch_size(scorer: CascadeScorer, images: Images, name: FidelityName) -> 
 
 def there_and_back(scorer: CascadeScorer, images: Images, tolerance: float) -> dict[str, float]:
     """Pixels, as a share, that are others after the flow took sampled latents to noise and back."""
-    cascade, truth, steps = scorer.cascade, torch.from_numpy(images), []
+    cascade, truth, steps = scorer.cascade, torch.from_numpy(images), 0
     units = scorer.plan_likelihood(images, Fidelity(nodes=1, noise="keyed"))
     z0 = scorer.latents([unit for unit in units if unit.scale == 1]).z0
     with Progress() as bar:
         task = bar.add_task(f"there and back, {tolerance}", total=None)
 
         def on_step() -> None:
-            steps.append(None)
+            nonlocal steps
+            steps += 1
             bar.update(task, advance=1)
 
         z1 = encode(cascade, z0, steps=16, tolerance=tolerance, on_step=on_step)
         back = decode(cascade, z1, steps=16, tolerance=tolerance, on_step=on_step)
     off, at_once = ((likeliest_pixels(cascade, z).int() - truth.int()).abs() for z in (back, z0))
     return {
-        "steps": len(steps),
+        "steps": steps,
         "changed": float((off > 0).double().mean()),
         "most": int(off.max()),
         "at_once": float((at_once > 0).double().mean()),

@@ -8,13 +8,12 @@ Needs PCDM_DATA_DIR.
 
 from __future__ import annotations
 
-import json
-import sys
 from math import log
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from commands import measure_or_report
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -114,15 +113,5 @@ def report(document: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    match sys.argv[1:]:
-        case ["measure", model, document]:
-            Path(document).write_text(json.dumps(measure(Path(model)), indent=2) + "\n")
-        case ["report", document, page]:
-            Path(page).write_text(report(json.loads(Path(document).read_text())))
-        case _:
-            raise SystemExit(__doc__)
-
-
 if __name__ == "__main__":
-    main()
+    measure_or_report(__doc__, measure, report)

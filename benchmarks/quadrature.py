@@ -12,7 +12,6 @@ that it says otherwise is the error by time. Needs PCDM_DATA_DIR.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from math import log
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from commands import load, save
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.progress import track
@@ -55,7 +55,7 @@ def trace(model: Path, data: str, count: int) -> dict[str, Any]:
     cascade = scorer.cascade
     images = load_array(open_images(data, limit=count), scorer.preprocessing)
     gamma, _ = reference_rule(cascade.config.gamma_min, cascade.config.gamma_max)
-    levels = torch.from_numpy(gamma).float().split(CHUNK)
+    levels = torch.split(torch.from_numpy(gamma).float(), CHUNK)
     errors = np.zeros((len(images), cascade.config.scales, len(gamma)))
     for row, image in zip(errors, track(images, "tracing"), strict=True):
         unit = scorer.plan(image[None], Fidelity(nodes=1, noise="keyed"))[:1]
@@ -123,7 +123,7 @@ def measure(model: Path, *files: Path) -> dict[str, Any]:
         errors = known["errors"] / (2 * dimensions * log(2))
         curves = [CubicSpline(known["gamma"], errors[:, scale], axis=1) for scale in range(config.scales)]
         truth = (errors * reference).sum((1, 2))
-        found = {}
+        found: dict[str, list[dict[str, float]]] = {}
         for name, rule in rules(scorer.cascade.schedule).items():
             found[name] = []
             for nodes in NODES:
@@ -236,9 +236,9 @@ def main() -> None:
             np.savez(file, **trace(Path(model), data, int(count)))
         case ["measure", model, test, held_out, document]:
             found = measure(Path(model), Path(test), Path(held_out))
-            Path(document).write_text(json.dumps(found, indent=2) + "\n")
+            save(found, document)
         case ["report", document, page, picture]:
-            found = json.loads(Path(document).read_text())
+            found = load(document)
             Path(page).write_text(report(found))
             plot(found, Path(picture))
         case _:
