@@ -113,7 +113,8 @@ def advance(field: Field, path: FlowPath, ends: tuple[float, float], rank: int, 
         ends: Noise levels where the whole way starts and ends, in either order.
         rank: Of ``P_s``.
         tolerance: The largest error of a step that is let pass, nats per dimension; None to keep every step, and its
-            width.
+            width. Else widths are whole halvings of the way and of its `sqrt(2)`-th part, so that steps do not follow
+            the rounding of their errors, which depends on the images beside.
     """
     start, end = ends
     whole = end - start
@@ -131,7 +132,7 @@ def advance(field: Field, path: FlowPath, ends: tuple[float, float], rank: int, 
     ratio = size / tolerance
     kept = (ratio <= 1) | (width.abs() <= least)
     factor = (_SAFETY * ratio.clamp(min=1e-12) ** -0.2).clamp(_SHRINK, _GROW)
-    following = (width * factor).abs().clamp(min=least).copysign(width)
+    following = _rounded((width * factor).abs(), abs(whole)).clamp(min=least).copysign(width)
     return FlowPath(
         torch.where(kept.view(-1, *(1,) * (z.ndim - 1)), z, path.z),
         torch.where(kept, growth, path.growth),
@@ -140,6 +141,11 @@ def advance(field: Field, path: FlowPath, ends: tuple[float, float], rank: int, 
         torch.where(kept, path.error + change, path.error),
         calls,
     )
+
+
+def _rounded(width: Tensor, whole: float) -> Tensor:
+    """The greatest ``whole * 2^(-k/2)`` with a whole number k that is not more than the width."""
+    return 2.0 ** (torch.log2(width / whole) * 2).floor().div(2) * whole
 
 
 def _log_density_error(step: Step, gamma: Tensor, rank: int) -> tuple[Tensor, Tensor]:
