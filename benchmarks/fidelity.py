@@ -1,0 +1,179 @@
+"""How many network calls the detector needs: AUROC against the number of noise levels.
+
+    python benchmarks/fidelity.py measure weights/cifar10-haar docs/fidelity.json runs/fidelity    # 40 core-minutes
+    python benchmarks/fidelity.py report docs/fidelity.json docs/fidelity.md                      # and fidelity.png
+
+`measure` keeps what it found in the folder named last, and goes on from there. Needs PCDM_DATA_DIR.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from commands import load, save, table
+from detectors import OUTLIERS
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.progress import track
+from sklearn.metrics import roc_auc_score
+
+from pcdm_core.data import load_array, open_images
+from pcdm_core.detection import MixtureDetector, compare_aurocs
+from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity, FindingsCache
+
+FIT, HELD_OUT = "cifar10:train[-5000:-2500]", "cifar10:train[-2500:]"
+NORMAL, ODD, TIMED = 1000, 60, 128
+REPORTED = {"SVHN": "svhn:test", "CIFAR-100": "cifar100:test"}
+SYNTHETIC = "synthetic outliers"
+NODES = (1, 2, 3, 5, 6, 10, 20)
+NEAR = 0.003
+"""How far below the best AUROC a setting may stay to be good enough."""
+
+Images = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+
+def measure(model: Path, cache: Path) -> dict[str, Any]:
+    scorer = CascadeScorer.from_pretrained(model, calibrated=False)
+    sets = images_of(scorer)
+    costs, scores = {}, {}
+    for nodes in NODES:
+        fidelity = FIDELITIES["fast"].model_copy(update={"nodes": nodes})
+        features = features_of(scorer, fidelity, sets, cache)
+        costs[nodes] = cost_of(scorer, fidelity, sets["normal"][:TIMED])
+        detector = MixtureDetector().fit(features.pop("fit"))
+        scores[nodes] = {name: -detector.score_samples(part) for name, part in features.items()}
+    found = {nodes: aurocs(own) for nodes, own in scores.items()}
+    best = {name: max(NODES, key=lambda nodes: found[nodes][name]) for name in found[NODES[0]]}
+    return {
+        "digest": scorer.digest,
+        "best": best,
+        "settings": [
+            costs[nodes]
+            | {
+                "nodes": nodes,
+                "auroc": found[nodes],
+                "behind": {name: compare(scores[best[name]], scores[nodes], name) for name in REPORTED},
+            }
+            for nodes in NODES
+        ],
+    }
+
+
+def images_of(scorer: CascadeScorer) -> dict[str, Images]:
+    """To fit, normal ones, synthetic outliers of each kind, and the sets that are reported on."""
+
+    def read(name: str, limit: int | None = None) -> Images:
+        return load_array(open_images(name, limit=limit), scorer.preprocessing)
+
+    held_out = read(HELD_OUT)
+    material = np.split(held_out[NORMAL:][: len(OUTLIERS) * ODD], len(OUTLIERS))
+    odd = {kind: change(part) for (kind, change), part in zip(OUTLIERS.items(), material, strict=True)}
+    sets = {"fit": read(FIT), "normal": held_out[:NORMAL]} | odd
+    return sets | {name: read(source, NORMAL) for name, source in REPORTED.items()}
+
+
+def features_of(
+    scorer: CascadeScorer, fidelity: Fidelity, sets: Mapping[str, Images], cache: Path
+) -> dict[str, Floats]:
+    kept, size = FindingsCache(cache, scorer, fidelity), scorer.batch_size
+    return {
+        name: np.concatenate([kept.findings(images[at : at + size]).features for at in range(0, len(images), size)])
+        for name, images in track(sets.items(), f"{fidelity.nodes} noise levels")
+    }
+
+
+def cost_of(scorer: CascadeScorer, fidelity: Fidelity, images: Images) -> dict[str, float]:
+    started = time.process_time()
+    scores = scorer.score(images, fidelity)
+    seconds = (time.process_time() - started) / len(images)
+    return {"network_calls": scores[0].network_calls, "core_seconds_per_image": seconds}
+
+
+def aurocs(scores: Mapping[str, Floats]) -> dict[str, float]:
+    """Of each reported set, and the mean over the kinds of synthetic outliers, against normal images."""
+    normal = scores["normal"]
+
+    def auroc(name: str) -> float:
+        labels = np.repeat([0, 1], (len(normal), len(scores[name])))
+        return float(roc_auc_score(labels, np.concatenate((normal, scores[name]))))
+
+    return {SYNTHETIC: float(np.mean([auroc(kind) for kind in OUTLIERS]))} | {name: auroc(name) for name in REPORTED}
+
+
+def compare(best: Mapping[str, Floats], other: Mapping[str, Floats], name: str) -> dict[str, Any]:
+    return compare_aurocs(best["normal"], best[name], other["normal"], other[name]).to_dict()
+
+
+REPORT = """# Noise levels and network calls of the detector
+
+Made by `benchmarks/fidelity.py` with the model of digest `{digest:.12}`. The default detector, fitted at each number
+of noise levels on the same {fitted:,} held-out training images; single-image AUROC of {normal:,} further such images
+against {odd} images of each of {kinds} kinds of synthetic outliers (mean over kinds), and against {normal:,} images
+each of two other sets. Behind the best: difference and standard error (DeLong).
+
+{rows}
+
+The smallest setting within {near} of the best is, by the synthetic outliers, {chosen[0]} levels; by SVHN {chosen[1]};
+by CIFAR-100 {chosen[2]}. Core-seconds are those of this run, and only good to be compared with each other.
+
+![AUROC against network calls]({picture})
+"""
+
+
+def report(document: dict[str, Any], picture: Path) -> str:
+    settings, sets = document["settings"], (SYNTHETIC, *REPORTED)
+    head = ["noise levels", "network calls", "core-seconds an image", SYNTHETIC]
+    for name in REPORTED:
+        head += [name, f"behind {document['best'][name]} levels"]
+    rows = []
+    for one in settings:
+        row = [one["nodes"], one["network_calls"], f"{one['core_seconds_per_image']:.3f}"]
+        row.append(f"{one['auroc'][SYNTHETIC]:.4f}")
+        for name in REPORTED:
+            behind = one["behind"][name]
+            row += [f"{one['auroc'][name]:.4f}", f"{behind['difference']:.4f} ± {behind['stderr']:.4f}"]
+        rows.append(row)
+    draw(settings, sets, picture)
+    return REPORT.format(
+        digest=document["digest"],
+        fitted=2500,
+        normal=NORMAL,
+        odd=ODD,
+        kinds=len(OUTLIERS),
+        near=NEAR,
+        rows=table(rows, head=head),
+        chosen=[smallest(settings, name) for name in sets],
+        picture=picture.name,
+    )
+
+
+def smallest(settings: list[dict[str, Any]], name: str) -> int:
+    """Noise levels of the smallest setting that is near enough to the best."""
+    best = max(one["auroc"][name] for one in settings)
+    return min(int(one["nodes"]) for one in settings if one["auroc"][name] >= best - NEAR)
+
+
+def draw(settings: list[dict[str, Any]], sets: tuple[str, ...], file: Path) -> None:
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    calls = [one["network_calls"] for one in settings]
+    for name, axes in zip(sets, figure.subplots(1, len(sets)), strict=True):
+        axes.semilogx(calls, [one["auroc"][name] for one in settings], "o-")
+        axes.set(title=name, xlabel="network calls", ylabel="AUROC")
+        axes.grid(alpha=0.3)
+    figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["measure", model, document, cache]:
+            save(measure(Path(model), Path(cache)), document)
+        case ["report", document, page]:
+            Path(page).write_text(report(load(document), Path(page).with_suffix(".png")))
+        case _:
+            raise SystemExit(__doc__)
