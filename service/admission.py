@@ -40,12 +40,17 @@ class DrainRate:
         """Note that a batch begins."""
         self._began = self._clock()
 
-    def end(self, cost: float) -> None:
-        """Note that it has ended, and what it finished: nothing, if it failed or none of its units was a last step."""
+    def end(self, cost: float) -> float:
+        """Note that it has ended, and what it finished: nothing, if it failed or none of its units was a last step.
+
+        Returns:
+            Seconds that it took.
+        """
         took = self._clock() - self._began
         kept = math.exp(-took / self._memory)
         self._cost = kept * self._cost + cost
         self._seconds = kept * self._seconds + took
+        return took
 
     def seconds(self, cost: float) -> float:
         """About how long so much will take; 0 before anything was measured."""

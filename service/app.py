@@ -9,20 +9,27 @@ import anyio.to_thread
 import numpy as np
 from anyio import CapacityLimiter
 from fastapi import FastAPI, File, Header, Query, Request, UploadFile
+from opentelemetry.trace import TracerProvider
 
 from pcdm_core.data import DecodeLimits, PreparedImage, Preprocessing, decode_image
 from pcdm_core.scoring import CascadeScorer, FidelityName, Score, named_fidelity
 from service.engine import Engine, Launch, Load, launch_worker
+from service.health import HealthServer, health_router, metrics_router
 from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware
 from service.problems import ProblemError, install_problem_handlers
-from service.schemas import Errors, Health, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
+from service.schemas import Errors, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
 from service.settings import Settings
+from service.telemetry import Telemetry, TelemetryMiddleware
 
 __all__ = ["create_app"]
 
 
 def create_app(
-    settings: Settings | None = None, *, load: Load = CascadeScorer.from_pretrained, launch: Launch = launch_worker
+    settings: Settings | None = None,
+    *,
+    load: Load = CascadeScorer.from_pretrained,
+    launch: Launch = launch_worker,
+    tracer_provider: TracerProvider | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -30,49 +37,52 @@ def create_app(
         settings: What the deployment chose; read from the environment if left out.
         load: Turns the model's folder into a scorer.
         launch: Starts what runs its units, by default a process of its own.
+        tracer_provider: Where spans go; chosen by the environment's `OTEL_*` if left out.
 
     Returns:
-        An application that loads its model when it starts; its `state.engine` is the `Engine`.
+        An application that loads its model when it starts; its `state.engine` is the `Engine`, and its `state.health`
+        the `HealthServer`, or None without a port for it.
     """
     settings = Settings() if settings is None else settings
     limits = settings.decode_limits
-    engine = Engine(settings, load, launch)
+    telemetry = Telemetry(drift_window=settings.drift_window, provider=tracer_provider)
+    engine = Engine(settings, load, launch, telemetry.observer)
+    telemetry.metrics.watch(lambda: engine.models, settings.alpha)
+    health = None
+    if settings.metrics_port is not None:
+        health = HealthServer(engine, telemetry.metrics.registry, settings.host, settings.metrics_port)
     decoders = CapacityLimiter(settings.decode_threads)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with engine.running():
+        async with contextlib.AsyncExitStack() as running:
+            await running.enter_async_context(telemetry.running())
+            if health is not None:
+                await running.enter_async_context(health.running())
+            await running.enter_async_context(engine.running())
             yield
 
     app = FastAPI(
         title="PCDM out-of-distribution gate",
         description="Scores images by the exact hierarchical likelihood of a cascaded diffusion model.",
         lifespan=lifespan,
+        # FastAPI's own spans hold the query, and would be beside ours.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.engine = engine
+    app.state.health = health
     install_problem_handlers(app)
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_request_bytes)
     app.add_middleware(HangUpMiddleware)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(TelemetryMiddleware, telemetry=telemetry)
+    app.include_router(health_router(engine))
+    if health is None:
+        app.include_router(metrics_router(telemetry.metrics.registry))
 
     async def decode(file: UploadFile, name: str, preprocessing: Preprocessing, strict: bool) -> PreparedImage:
         data = await file.read(limits.max_bytes + 1)  # one more than allowed is enough to be refused
         return await anyio.to_thread.run_sync(_prepare, data, name, limits, preprocessing, strict, limiter=decoders)
-
-    @app.get("/healthz", summary="Whether the server is alive")
-    async def healthz() -> Health:
-        return Health()
-
-    @app.get(
-        "/readyz",
-        summary="Whether requests would be answered",
-        responses=problem_responses(
-            status_503="The model is not loaded, its worker is being started, or the server is stopping."
-        ),
-    )
-    async def readyz() -> Health:
-        engine.ready()
-        return Health()
 
     @app.post(
         "/score",
@@ -99,6 +109,7 @@ def create_app(
             int | None, Header(ge=1, description="Milliseconds after which the answer is of no use any more.")
         ] = None,
     ) -> ScoreAnswer:
+        request.state.images = len(files)
         with engine.serving() as loaded:
             async with _deadline(x_request_timeout_ms, settings):
                 scorer = loaded.scorer
@@ -110,20 +121,22 @@ def create_app(
                     detail = f"{len(files)} images are more than the limit of {settings.max_images} in one request"
                     raise ProblemError(413, "too-many-images", detail)
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
-                prepared = [
-                    await decode(file, name, scorer.preprocessing, strict)
-                    for name, file in zip(names, files, strict=True)
-                ]
+                with telemetry.span("decode", **{"pcdm.images": len(files)}):
+                    prepared = [
+                        await decode(file, name, scorer.preprocessing, strict)
+                        for name, file in zip(names, files, strict=True)
+                    ]
                 scores = await loaded.batcher.score(np.stack([image.pixels for image in prepared]), asked)
+        results = [
+            _result(name, image, one, settings.alpha) for name, image, one in zip(names, prepared, scores, strict=True)
+        ]
+        telemetry.metrics.answered(scorer, results)
         return ScoreAnswer(
             model=scorer.model_name,
             digest=scorer.digest,
             fidelity=ServedFidelity(name=fidelity, **asked.settings()),
             alpha=scorer.alpha if settings.alpha is None else settings.alpha,
-            results=[
-                _result(name, image, one, settings.alpha)
-                for name, image, one in zip(names, prepared, scores, strict=True)
-            ],
+            results=results,
             request_id=request.state.request_id,
         )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pcdm_core.scoring import Fidelity, Score, Scorer, Unit, UnitResult
 from service.admission import Admission, DrainRate, Ticket
 from service.fair_queue import FairQueue
+from service.observer import DispatchReason, Observer, Passage
 from service.worker import ModelFailedError, Runner, WorkerDiedError
 
 __all__ = ["Batcher", "StoppedError"]
@@ -25,7 +26,8 @@ class StoppedError(RuntimeError):
 class _Job:
     """The units of one request, and the results that have arrived."""
 
-    def __init__(self, units: Sequence[Unit], ticket: Ticket, done: asyncio.Future[None]) -> None:
+    def __init__(self, units: Sequence[Unit], ticket: Ticket, done: asyncio.Future[None], passage: Passage) -> None:
+        self.passage = passage
         self.units = list(units)
         self.ticket = ticket
         self.results: dict[int, UnitResult] = {}
@@ -71,6 +73,7 @@ class Batcher:
             largest network, unless it is a solver step.
         max_queue_cost: Most cost of units that wait or run.
         clock: Seconds, by which the work is measured.
+        observer: Is told of requests and batches.
     """
 
     def __init__(
@@ -81,9 +84,11 @@ class Batcher:
         max_batch: int,
         max_queue_cost: float,
         clock: Callable[[], float] = time.monotonic,
+        observer: Observer | None = None,
     ) -> None:
         self._scorer = scorer
         self._runner = runner
+        self._observer = Observer() if observer is None else observer
         self._rate = DrainRate(clock)
         self._admission = Admission(max_queue_cost, self._rate)
         self._queue: FairQueue[_Job, _Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
@@ -96,6 +101,11 @@ class Batcher:
     def backlog(self) -> float:
         """Cost of the units that wait or run."""
         return self._admission.backlog
+
+    @property
+    def pending(self) -> int:
+        """Units that wait or run."""
+        return sum(len(job.units) - len(job.results) for job in self._jobs if not job.done.done())
 
     async def score(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Score]:
         """Score uint8 images `[N, C, H, W]`, in order, without blocking the event loop.
@@ -121,7 +131,8 @@ class Batcher:
         if not units:
             return []
         ticket = self._admission.admit(math.fsum(unit.cost for unit in units))
-        job = _Job(units, ticket, asyncio.get_running_loop().create_future())
+        passage = self._observer.queued(len(units))
+        job = _Job(units, ticket, asyncio.get_running_loop().create_future(), passage)
         self._jobs.add(job)
         for index in range(len(units)):
             self._enqueue(job, _Item(index))
@@ -131,6 +142,7 @@ class Batcher:
             self._jobs.discard(job)
             self._queue.discard(job)
             self._admission.release(ticket)
+            passage.ended()
         return [job.results[index] for index in range(len(units))]
 
     async def stop(self) -> None:
@@ -151,12 +163,17 @@ class Batcher:
 
     async def _work(self) -> None:
         while True:
+            idle = not self._waiting.is_set()
             await self._waiting.wait()
+            idle = idle and self._runner.up
             await self._runner.until_up()
             batch = self._queue.take()
             if not batch:
                 self._waiting.clear()
                 continue
+            reason = self._reason(batch, idle)
+            for job, _ in batch:
+                job.passage.began()
             finished = 0.0
             self._rate.begin()
             try:
@@ -169,7 +186,14 @@ class Batcher:
                 self._retry(batch, error)
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
-            self._rate.end(finished)
+            self._observer.ran(len(batch), reason, self._rate.end(finished))
+
+    def _reason(self, batch: list[tuple[_Job, _Item]], idle: bool) -> DispatchReason:
+        if batch[0][1].alone:
+            return "retry"
+        if self._queue.full:
+            return "full"
+        return "idle" if idle else "free"
 
     def _place(self, job: _Job, index: int, result: UnitResult) -> float:
         """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more.

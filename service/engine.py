@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from pcdm_core.data import Preprocessing
 from pcdm_core.scoring import Fidelity, FidelityName, Scorer
 from service.batcher import Batcher
+from service.observer import Observer
 from service.problems import ProblemError
 from service.settings import Settings
 from service.worker import Runner, Worker
@@ -37,6 +38,9 @@ class ServedScorer(Scorer, Protocol):
 
     @property
     def alpha(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def calibration_size(self) -> int | None: ...  # noqa: D102
 
 
 Load = Callable[[Path], ServedScorer]
@@ -73,13 +77,21 @@ class Engine:
         settings: What the deployment chose.
         load: See `Load`.
         launch: See `Launch`.
+        observe: What is told of the work done for a model, by its name.
 
     Attributes:
         failure: Why the model could not be loaded; None if it could, or is not yet.
     """
 
-    def __init__(self, settings: Settings, load: Load, launch: Launch) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        load: Load,
+        launch: Launch,
+        observe: Callable[[str], Observer] = lambda _: Observer(),
+    ) -> None:
         self._settings = settings
+        self._observe = observe
         self._load = load
         self._launch = launch
         self._loaded: ServedModel | None = None
@@ -89,6 +101,11 @@ class Engine:
         self._idle = asyncio.Event()
         self._idle.set()
         self.failure: Exception | None = None
+
+    @property
+    def models(self) -> tuple[ServedModel, ...]:
+        """What is loaded, whether or not its worker is up."""
+        return () if self._loaded is None else (self._loaded,)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -153,7 +170,11 @@ class Engine:
             return
         runner = self._launch(self._load, folder, scorer)
         batcher = Batcher(
-            scorer, runner, max_batch=self._settings.max_batch, max_queue_cost=self._settings.max_queue_cost
+            scorer,
+            runner,
+            max_batch=self._settings.max_batch,
+            max_queue_cost=self._settings.max_queue_cost,
+            observer=self._observe(scorer.model_name),
         )
         self._loaded = ServedModel(scorer, runner, batcher)
         await runner.until_up()

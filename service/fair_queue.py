@@ -23,6 +23,9 @@ class FairQueue(Generic[Owner, Item]):
     Args:
         max_items: Most items of a batch.
         max_cost: Most cost of a batch; a dearer item is a batch of its own.
+
+    Attributes:
+        full: Whether the last batch had no room left, or none for what had to stay.
     """
 
     def __init__(self, *, max_items: int, max_cost: float) -> None:
@@ -34,6 +37,7 @@ class FairQueue(Generic[Owner, Item]):
         self._leader: Owner | None = None
         self._average = 0.0
         self._last_batch = 0.0
+        self.full = False
 
     def __len__(self) -> int:
         """Count the items that wait."""
@@ -80,6 +84,7 @@ class FairQueue(Generic[Owner, Item]):
             owner, lane = lanes.popleft()
             item, cost = lane[0]
             if batch and spent + cost > self._max_cost:
+                lanes.appendleft((owner, lane))
                 break
             lane.popleft()
             batch.append((owner, item))
@@ -89,6 +94,7 @@ class FairQueue(Generic[Owner, Item]):
                 lanes.append((owner, lane))
             else:
                 self._drop_bucket(owner, bucket)
+        self.full = bool(lanes) or len(batch) >= self._max_items or spent >= self._max_cost
         return batch, costs
 
     def _drop_bucket(self, owner: Owner, bucket: Hashable) -> None:

@@ -11,13 +11,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import REQUEST_ID_HEADER, ProblemError
 
-__all__ = ["BodyLimitMiddleware", "HangUpMiddleware", "RequestIdMiddleware"]
+__all__ = ["BodyLimitMiddleware", "HangUpMiddleware", "HttpMiddleware", "RequestIdMiddleware"]
 
 # What is safe to repeat in a header and in a log line.
 _ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class _HttpMiddleware(ABC):
+class HttpMiddleware(ABC):
     """Leaves alone whatever is no request, such as the start and the end of the server."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -32,7 +32,7 @@ class _HttpMiddleware(ABC):
         """Handle a request."""
 
 
-class RequestIdMiddleware(_HttpMiddleware):
+class RequestIdMiddleware(HttpMiddleware):
     """Gives every request an id: the client's own if it is a plain word of at most 64 characters, or a new one."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +49,7 @@ class RequestIdMiddleware(_HttpMiddleware):
         await self._app(scope, receive, send_with_id)
 
 
-class BodyLimitMiddleware(_HttpMiddleware):
+class BodyLimitMiddleware(HttpMiddleware):
     """Stops reading a body that is, or says that it will be, larger than `max_bytes`."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -75,7 +75,7 @@ class BodyLimitMiddleware(_HttpMiddleware):
         await self._app(scope, receive_counted, send)
 
 
-class HangUpMiddleware(_HttpMiddleware):
+class HangUpMiddleware(HttpMiddleware):
     """Cancels the handling of a request whose client has hung up, whatever it is waiting for."""
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:

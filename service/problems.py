@@ -14,6 +14,7 @@ from pcdm_core.data import ImageError
 from service.admission import OverloadedError
 from service.batcher import StoppedError
 from service.schemas import Problem
+from service.tracing import TRACE_RESPONSE_HEADER
 from service.worker import ModelFailedError, WorkerDiedError
 
 __all__ = ["PROBLEM_MEDIA_TYPE", "REQUEST_ID_HEADER", "ProblemError", "install_problem_handlers"]
@@ -77,6 +78,7 @@ def _answer(
     **members: Any,
 ) -> JSONResponse:
     request_id = str(request.state.request_id)
+    request.state.problem = slug  # for the metrics
     problem = Problem(
         type="about:blank" if slug is None else f"urn:problem-type:pcdm:{slug}",
         title=HTTPStatus(status).phrase if slug is None else _TITLES[slug],
@@ -89,9 +91,14 @@ def _answer(
         problem.model_dump(mode="json", exclude_none=True),
         status,
         # Set here too: the answer to an unexpected exception is sent from outside the middleware.
-        {**(headers or {}), REQUEST_ID_HEADER: request_id},
+        {**(headers or {}), REQUEST_ID_HEADER: request_id, **_trace_header(request)},
         PROBLEM_MEDIA_TYPE,
     )
+
+
+def _trace_header(request: Request) -> dict[str, str]:
+    trace = getattr(request.state, "trace_response", None)
+    return {} if trace is None else {TRACE_RESPONSE_HEADER: trace}
 
 
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:

@@ -7,6 +7,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pcdm_core.data import DecodeLimits
+from service.drift import FEWEST_IMAGES
+from service.logs import LogFormat
 
 __all__ = ["Settings"]
 
@@ -29,6 +31,10 @@ class Settings(BaseSettings):
         max_image_bytes: Largest encoded image.
         max_image_pixels: Largest width times height of an image, judged before it is decompressed.
         decode_threads: Images that are decoded at the same time; each may need several bytes for every pixel.
+        metrics_port: Port of `host` for metrics and health alone, where the metrics are then instead of on the main
+            one; 0 takes a free one. `None` for no such port.
+        drift_window: Latest images whose p-values are compared with the calibration's.
+        log_format: Of `pcdm serve`: `text` for people, or `json`, a document a line.
     """
 
     model_config = SettingsConfigDict(env_prefix="PCDM_", frozen=True)
@@ -45,6 +51,10 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=DecodeLimits().max_bytes, ge=1)
     max_image_pixels: int = Field(default=DecodeLimits().max_pixels, ge=1)
     decode_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
+
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    drift_window: int = Field(default=1000, ge=FEWEST_IMAGES)
+    log_format: LogFormat = "text"
 
     @property
     def decode_limits(self) -> DecodeLimits:

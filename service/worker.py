@@ -43,6 +43,11 @@ class Runner(Protocol):
         """Wait for that."""
         ...
 
+    @property
+    def restarts(self) -> int:
+        """How often what runs them had to be started again."""
+        ...
+
     async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
         """Results of units of one bucket, in order.
 
@@ -196,12 +201,18 @@ class Worker:
         self._process: _Process | None = None
         self._came_up = asyncio.Event()
         self._stopping = False
+        self._restarts = 0
         self._keeping = asyncio.create_task(self._keep())
 
     @property
     def up(self) -> bool:
         """Whether a process is there that has loaded the model."""
         return self._process is not None and self._process.alive
+
+    @property
+    def restarts(self) -> int:
+        """How often a process was started in the place of another."""
+        return self._restarts
 
     @property
     def pid(self) -> int | None:
@@ -242,6 +253,7 @@ class Worker:
             delay = self._backoff.failed()
             _log.error("%s; another is started in %.2f s", fault, delay)
             await asyncio.sleep(delay)
+            self._restarts += 1
 
     async def _watch(self, process: _Process) -> str:
         """Live through one process, and return how it ended."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import importlib
 import logging
+import logging.config
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Final, Protocol
+from typing import Annotated, Final, Protocol
 
 import typer
 import uvicorn
-import uvicorn.config
 from pydantic import ValidationError
 
 from pcdm_core.cli.console import DEFAULT_MODEL, ModelOption, errors
@@ -70,6 +69,7 @@ def _run(listener: socket.socket, model: Path) -> None:
 
     Raises:
         ValueError: A setting is out of its range, or the model cannot be loaded.
+        OSError: The port for metrics and health is in use.
     """
     # By name: the core knows nothing of HTTP, and must load where the service is not installed.
     service = importlib.import_module("service")
@@ -79,21 +79,17 @@ def _run(listener: socket.socket, model: Path) -> None:
     except ValidationError as error:
         wrong = (f"PCDM_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         raise ValueError("; ".join(wrong)) from error
+    logging.config.dictConfig(importlib.import_module("service.logs").log_config(settings.log_format))
     app = service.create_app(settings)
-    server = _Server(uvicorn.Config(app, log_config=_log_config()), app.state.engine)
+    if app.state.health is not None:
+        app.state.health.bind()
+    server = _Server(uvicorn.Config(app, log_config=None, access_log=False), app.state.engine)
     # The server itself keeps silent about a socket that it was handed.
     _log.info("listening on %s, loading the model in %s", _url(host, port), model)
     with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped
         server.run(sockets=[listener])
     if app.state.engine.failure is not None:
         raise app.state.engine.failure  # the last line on the screen, below what the server had to say
-
-
-def _log_config() -> dict[str, Any]:
-    """The server's own logging, with the service's lines in the same form."""
-    config: dict[str, Any] = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
-    config["loggers"] |= {name: {"handlers": ["default"], "level": "INFO"} for name in ("pcdm_core", "service")}
-    return config
 
 
 def _url(host: str, port: int) -> str:

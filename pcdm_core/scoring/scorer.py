@@ -100,6 +100,11 @@ class CascadeScorer(Evaluator):
         """False-positive rate at which images are flagged, or None without calibration."""
         return None if self.calibration is None else self.calibration.alpha
 
+    @property
+    def calibration_size(self) -> int | None:
+        """Number n of calibration scores, of which p-values are ranks over n + 1, or None without calibration."""
+        return None if self.calibration is None else self.calibration.calibration_scores.size
+
     def identity(self, fidelity: Fidelity, detector: str) -> CalibrationIdentity:
         """What a calibration of this scorer is bound to."""
         return CalibrationIdentity(

@@ -118,6 +118,7 @@ class SteeredModel(SteeredScorer):
     model_name = "steered"
     digest = "0"
     alpha = None
+    calibration_size = None
     fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType({"fast": Fidelity(nodes=1)})
     preprocessing = Preprocessing(channels=1, height=1, width=2)
 
@@ -128,6 +129,8 @@ def steered(value: int) -> bytes:
 
 class InThread:
     """A runner in a thread of this process, where a test can reach the scorer; dies where it is told to."""
+
+    restarts = 0
 
     def __init__(self, run: Callable[[Sequence[Unit]], list[UnitResult]]) -> None:
         self._run = run

@@ -73,7 +73,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def own_logging() -> Iterator[None]:
     """Take back what a server sets up for its process: handlers that write to the output caught in this test."""
-    loggers = [logging.getLogger(name) for name in ("pcdm_core", "service", "uvicorn", "uvicorn.access")]
+    loggers = [logging.getLogger(name) for name in ("", "pcdm_core", "service", "uvicorn")]
     before = [(logger.handlers[:], logger.level) for logger in loggers]
     yield
     for logger, (handlers, level) in zip(loggers, before, strict=True):

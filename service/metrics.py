@@ -1,0 +1,199 @@
+"""What Prometheus is told: counted as it happens, or read when it asks."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal, Protocol, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+from service.drift import DriftWindow
+from service.engine import ServedModel, ServedScorer
+from service.observer import DispatchReason
+
+__all__ = ["Metrics", "Scored", "Verdict"]
+
+Verdict = Literal["normal", "ood", "uncalibrated"]
+
+_REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 300)
+_BATCH_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH_UNITS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+# Of any detector: nats per feature of a mixture, mostly below 1 for normal images, or a squared distance in hundreds.
+_SCORES: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+# The usual levels, so that each bucket counts what would be flagged at it.
+_P_VALUES: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+
+
+class Scored(Protocol):
+    """What is counted of the answer to one image."""
+
+    @property
+    def score(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def p_value(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def is_ood(self) -> bool | None: ...  # noqa: D102
+
+    @property
+    def network_calls(self) -> int: ...  # noqa: D102
+
+
+class Metrics:
+    """The metrics of one application, in a registry of their own. All methods belong to the event loop.
+
+    Args:
+        drift_window: Latest p-values of each model that are compared with its calibration.
+
+    Attributes:
+        registry: To be exposed.
+    """
+
+    def __init__(self, *, drift_window: int) -> None:
+        self.registry = CollectorRegistry()
+        self._drift_window = drift_window
+        self._drift: dict[str, tuple[str, DriftWindow]] = {}
+        model = ("model",)
+        self._requests = self._counter("requests", "Requests that were answered.", ("method", "route", "status"))
+        self._request_seconds = self._histogram(
+            "request_duration_seconds",
+            "From the head of a request to the end of its answer.",
+            _REQUEST_SECONDS,
+            ("route",),
+        )
+        self._refused = self._counter("refused", "Requests answered with a problem document.", ("reason",))
+        self._images = self._counter("images", "Images answered.", ("model", "verdict"))
+        self._network_calls = self._counter("network_calls", "Evaluations of a network for images answered.", model)
+        self._scores = self._histogram(
+            "score", "Scores of images, higher for more out of distribution.", _SCORES, model
+        )
+        self._p_values = self._histogram("p_value", "Conformal p-values of images.", _P_VALUES, model)
+        self._batches = self._counter("batches", "Batches run, by why they left when they did.", ("model", "reason"))
+        self._batch_units = self._histogram("batch_units", "Units that shared a batch.", _BATCH_UNITS, model)
+        self._batch_seconds = self._histogram("batch_duration_seconds", "Time of a batch.", _BATCH_SECONDS, model)
+
+    def _counter(self, name: str, documentation: str, labels: Sequence[str]) -> Counter:
+        return Counter(f"pcdm_{name}", documentation, labels, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: Sequence[float], labels: Sequence[str]) -> Histogram:
+        return Histogram(f"pcdm_{name}", documentation, labels, registry=self.registry, buckets=buckets)
+
+    def watch(self, models: Callable[[], Iterable[ServedModel]], alpha: float | None) -> None:
+        """Read the state of the models that are served whenever the metrics are asked for.
+
+        Args:
+            models: Gives them.
+            alpha: The level that the deployment chose, if it did.
+        """
+        self.registry.register(_Models(models, alpha, self._drift_of))
+
+    def begin(self, model: str) -> None:
+        """Show a model's counts from zero on, as a rate over a count that was not there says nothing."""
+        for verdict in get_args(Verdict):
+            self._images.labels(model, verdict)
+        for reason in get_args(DispatchReason):
+            self._batches.labels(model, reason)
+        for metric in (self._network_calls, self._scores, self._p_values, self._batch_units, self._batch_seconds):
+            metric.labels(model)
+
+    def request(self, method: str, route: str, status: int, seconds: float, *, refused: str | None) -> None:
+        """Count a request.
+
+        Args:
+            method: Of HTTP, one of few.
+            route: The template, never the path: paths are without number.
+            status: Of the answer.
+            seconds: That it took.
+            refused: Slug of the problem that it was answered with, if it was.
+        """
+        self._requests.labels(method, route, status).inc()
+        self._request_seconds.labels(route).observe(seconds)
+        if refused is not None:
+            self._refused.labels(refused).inc()
+
+    def batch(self, model: str, units: int, reason: DispatchReason, seconds: float) -> None:
+        """Count a batch."""
+        self._batches.labels(model, reason).inc()
+        self._batch_units.labels(model).observe(units)
+        self._batch_seconds.labels(model).observe(seconds)
+
+    def answered(self, scorer: ServedScorer, results: Iterable[Scored]) -> None:
+        """Count the images of a request that is answered, and let their p-values into the model's window of drift."""
+        model = scorer.model_name
+        p_values = []
+        for one in results:
+            verdict: Verdict = "uncalibrated" if one.is_ood is None else "ood" if one.is_ood else "normal"
+            self._images.labels(model, verdict).inc()
+            self._network_calls.labels(model).inc(one.network_calls)
+            if one.score is not None:
+                self._scores.labels(model).observe(one.score)
+            if one.p_value is not None:
+                self._p_values.labels(model).observe(one.p_value)
+                p_values.append(one.p_value)
+        if (window := self._drift_of(scorer)) is not None:
+            window.add(p_values)
+
+    def _drift_of(self, scorer: ServedScorer) -> DriftWindow | None:
+        """The window of a calibrated model; a new one where another model or calibration took the name."""
+        if scorer.calibration_size is None:
+            return None
+        identity = f"{scorer.digest}/{scorer.calibration_size}"
+        known, window = self._drift.get(scorer.model_name, (None, None))
+        if window is None or known != identity:
+            window = DriftWindow(scorer.calibration_size, window=self._drift_window)
+            self._drift[scorer.model_name] = identity, window
+        return window
+
+
+class _Models(Collector):
+    """What is a state and not a count, read when it is asked for."""
+
+    def __init__(
+        self,
+        models: Callable[[], Iterable[ServedModel]],
+        alpha: float | None,
+        drift_of: Callable[[ServedScorer], DriftWindow | None],
+    ) -> None:
+        self._models = models
+        self._alpha = alpha
+        self._drift_of = drift_of
+
+    def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily | InfoMetricFamily]:
+        """Read it."""
+        label = ["model"]
+        units = GaugeMetricFamily("pcdm_queue_units", "Units that wait or run.", labels=label)
+        cost = GaugeMetricFamily(
+            "pcdm_queue_cost", "Work that waits or runs, in evaluations of the largest network.", labels=label
+        )
+        up = GaugeMetricFamily("pcdm_worker_up", "Whether the worker that runs the model is up.", labels=label)
+        restarts = CounterMetricFamily("pcdm_worker_restarts", "Workers started in the place of another.", labels=label)
+        statistic = GaugeMetricFamily(
+            "pcdm_drift_statistic", "Distance of recent p-values from the calibration's, 0 to 1.", labels=label
+        )
+        p_value = GaugeMetricFamily(
+            "pcdm_drift_p_value", "Probability of such a distance if nothing has changed.", labels=label
+        )
+        info = InfoMetricFamily("pcdm_model", "The models that are served.", labels=label)
+        for model in self._models():
+            scorer = model.scorer
+            name = [scorer.model_name]
+            units.add_metric(name, model.batcher.pending)
+            cost.add_metric(name, model.batcher.backlog)
+            up.add_metric(name, model.runner.up)
+            restarts.add_metric(name, model.runner.restarts)
+            window = self._drift_of(scorer)
+            drift = None if window is None else window.report()
+            if drift is not None:
+                statistic.add_metric(name, drift.statistic)
+                p_value.add_metric(name, drift.p_value)
+            alpha = scorer.alpha if self._alpha is None else self._alpha
+            info.add_metric(
+                name,
+                {
+                    "digest": scorer.digest,
+                    "alpha": "" if alpha is None else str(alpha),
+                    "calibration_size": str(scorer.calibration_size or 0),
+                },
+            )
+        return units, cost, up, restarts, statistic, p_value, info
