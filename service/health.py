@@ -66,6 +66,9 @@ class HealthServer:
         registry: Whose metrics they are.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
+
+    Attributes:
+        port: That one, from `bind` on the one that was taken.
     """
 
     def __init__(self, engine: Engine, registry: CollectorRegistry, host: str, port: int) -> None:
@@ -75,11 +78,11 @@ class HealthServer:
         self._app.add_middleware(RequestIdMiddleware)
         install_problem_handlers(self._app)
         self._host = host
-        self._port = port
+        self.port = port
         self._listener: socket.socket | None = None
 
-    def bind(self) -> int:
-        """Take the port, if it has not been taken yet, and return it.
+    def bind(self) -> None:
+        """Take the port, if it has not been taken yet.
 
         Raises:
             OSError: It is in use, or not to be had; says what to do.
@@ -87,15 +90,14 @@ class HealthServer:
         if self._listener is None:
             try:
                 family, *_, address = socket.getaddrinfo(
-                    self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                    self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
                 )[0]
                 self._listener = socket.create_server(address[:2], family=family)
             except OSError as error:
                 reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-                place = f"{self._host}:{self._port}"
+                place = f"{self._host}:{self.port}"
                 raise OSError(f"cannot listen on {place} ({reason}): choose another PCDM_METRICS_PORT") from error
-        port: int = self._listener.getsockname()[1]
-        return port
+            self.port = self._listener.getsockname()[1]
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -104,7 +106,7 @@ class HealthServer:
         Raises:
             OSError: As `bind`.
         """
-        port = self.bind()
+        self.bind()
         assert self._listener is not None
         # A second at most for who is being answered; whoever only keeps a connection open is cut off at once.
         config = uvicorn.Config(
@@ -113,7 +115,7 @@ class HealthServer:
         server = _Server(config)
         serving = asyncio.create_task(server.serve([self._listener]))
         self._listener = None
-        _log.info("health and metrics are on port %d", port)
+        _log.info("health and metrics are on port %d", self.port)
         try:
             yield
         finally:

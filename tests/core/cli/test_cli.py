@@ -199,6 +199,16 @@ def test_serve_tells_a_port_in_use() -> None:
     assert f"cannot listen on 127.0.0.1:{port} (Address already in use): choose another --port" in error
 
 
+@pytest.mark.usefixtures("own_logging")
+def test_serve_tells_a_port_for_metrics_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        monkeypatch.setenv("PCDM_METRICS_PORT", str(port))
+        code, _, error = invoke("serve", "--port", 0)
+    assert code == 2
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use): choose another PCDM_METRICS_PORT" in error
+
+
 def test_serve_tells_a_setting_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PCDM_MAX_BATCH", "0")
     code, _, error = invoke("serve", "--port", 0)
