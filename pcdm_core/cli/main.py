@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from pcdm_core.cli.benchmark import benchmark
 from pcdm_core.cli.calibrate import calibrate
 from pcdm_core.cli.evaluate import evaluate
 from pcdm_core.cli.map import map_bound
@@ -20,6 +21,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _command in (train, evaluate, calibrate, score, sample, serve):
+for _command in (train, evaluate, calibrate, benchmark, score, sample, serve):
     app.command()(_command)
 app.command("map")(map_bound)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pcdm_core.data.archives import open_archive
 from pcdm_core.data.base import ImageSource, Item
+from pcdm_core.data.corruptions import CORRUPTIONS, CorruptedSource
 from pcdm_core.data.digits import open_digits
 from pcdm_core.data.files import IMAGE_SUFFIXES, FileSource, find_images
 from pcdm_core.data.hub import HUB_NAMES, is_saved, load_named, load_saved
@@ -26,6 +27,7 @@ _DEFAULT_SPLIT: Final = "test"
 _WINDOW: Final = re.compile(r"(?P<rest>.*)\[(?P<window>[^\[\]]*)\]", re.DOTALL)
 _BOUNDS: Final = re.compile(r"(-?\d*):(-?\d*)")
 _SPLIT: Final = re.compile(r"(?P<rest>.+):(?P<split>\w[\w.-]*)", re.DOTALL)
+_CORRUPTED: Final = re.compile(r"(?P<name>[a-z-]+)\((?P<of>.+)\)", re.DOTALL)
 _HUB_NAME: Final = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
@@ -43,7 +45,10 @@ def open_images(spec: str | Path, *, limit: int | None = None) -> ImageSource:
       looked for as parquet files in the folder named by `PCDM_DATA_DIR` (`cifar10-test.parquet`,
       `cifar10-train-*.parquet`) before the hub is asked. The split is `test` unless said otherwise;
     * `digits`, the handwritten digits of scikit-learn: 8x8, grey, 17 levels (see `pcdm_core.data.digits`);
-    * `spectrograms:KIND`, synthesised sounds: 32x64, grey (see `pcdm_core.data.spectrograms`).
+    * `spectrograms:KIND`, synthesised sounds: 32x64, grey (see `pcdm_core.data.spectrograms`);
+    * `noise(SPEC)`, `constant(SPEC)`, `blurred(SPEC)`, `jpeg(SPEC)`, `colour-shifted(SPEC)` or `patch-shuffled(SPEC)`:
+      the images of any of these, each changed or replaced (see `pcdm_core.data.corruptions`), for example
+      `blurred(cifar10:test[:1000])`. They nest.
 
     The window follows Python's rules, negative bounds included. Something that exists under the whole specification's
     name is taken literally, brackets, colons and all.
@@ -111,6 +116,14 @@ def _split_window(text: str) -> tuple[str, slice]:
 def _open(what: str) -> ImageSource:
     if os.path.lexists(what):
         return _open_path(Path(what), None)
+    corrupted = _CORRUPTED.fullmatch(what)
+    if corrupted is not None:
+        if corrupted["name"] not in CORRUPTIONS:
+            raise FileNotFoundError(
+                f"{what}: no such file or folder, and images cannot be made {corrupted['name']}; "
+                f"write {', '.join(f'{name}(...)' for name in CORRUPTIONS)}"
+            )
+        return CorruptedSource(corrupted["name"], open_images(corrupted["of"]))
     match = _SPLIT.fullmatch(what)
     name, split = (match["rest"], match["split"]) if match else (what, None)
     if split is not None and os.path.lexists(name):

@@ -1,0 +1,121 @@
+"""What scores images, as rows of one table; and those rows that a cascade makes possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from pcdm_core.benchmark.material import Material
+from pcdm_core.detection import Calibration, MixtureDetector, SpectrumDetector
+
+__all__ = [
+    "CASCADE_ROWS",
+    "Need",
+    "Row",
+    "ScoreImages",
+    "View",
+    "calibrated_row",
+    "isolation_forest",
+    "one_class_svm",
+    "outliers_of",
+]
+
+Need = Literal["cascade", "pixels", "classifier"]
+"""What a row needs besides the pixels: findings of the cascade, nothing, or outputs of a classifier."""
+
+ScoreImages = Callable[[Material], NDArray[np.float64]]
+"""OOD scores of a set, ``[N]``, higher for more OOD."""
+
+View = Callable[[Material], NDArray[Any]]
+"""Features that a detector works on, ``[N, D]``."""
+
+_NU: Final = 0.05  # share of the images of the fit that may lie outside, as alpha is elsewhere
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of scoring images.
+
+    Attributes:
+        name: what the table calls it.
+        needs: what it is computed from.
+        fit: learns from in-distribution images what is normal, and returns what scores other images.
+    """
+
+    name: str
+    needs: Need
+    fit: Callable[[Material], ScoreImages]
+
+    @property
+    def supervised(self) -> bool:
+        """Whether it owes anything to labels: all that stands on a classifier does."""
+        return self.needs == "classifier"
+
+
+def outliers_of(make: Callable[[], Any], view: View) -> Callable[[Material], ScoreImages]:
+    """The fit of a row from an outlier detector of scikit-learn's conventions.
+
+    Args:
+        make: a new detector; its ``score_samples`` is higher for more normal.
+        view: its features.
+    """
+
+    def fit(of: Material) -> ScoreImages:
+        detector = make().fit(view(of))
+        return lambda material: -np.asarray(detector.score_samples(view(material)), dtype=np.float64)
+
+    return fit
+
+
+def isolation_forest() -> IsolationForest:
+    """As scikit-learn has it (Liu, Ting, Zhou, "Isolation forest", ICDM 2008)."""
+    return IsolationForest(random_state=0)
+
+
+def one_class_svm() -> Any:
+    """As scikit-learn has it, on standardised features (Schölkopf et al., Neural Computation 13, 2001)."""
+    return make_pipeline(StandardScaler(), OneClassSVM(nu=_NU))
+
+
+def spectrum(material: Material) -> NDArray[np.float64]:
+    """Log errors and norms of the predicted noise, by scale, noise level and subband."""
+    return material.findings.features
+
+
+def bits_per_dim(_: Material) -> ScoreImages:
+    """The likelihood itself."""
+    return lambda material: material.findings.bits_per_dim
+
+
+def typicality(of: Material) -> ScoreImages:
+    """How far the likelihood is from its mean (Nalisnick et al., arXiv 1906.02994, for single images)."""
+    mean = of.findings.bits_per_dim.mean()
+    return lambda material: np.abs(material.findings.bits_per_dim - mean)
+
+
+CASCADE_ROWS: Final = (
+    Row("spectrum, mixtures", "cascade", outliers_of(MixtureDetector, spectrum)),
+    Row("spectrum, Mahalanobis", "cascade", outliers_of(SpectrumDetector, spectrum)),
+    Row("spectrum, isolation forest", "cascade", outliers_of(isolation_forest, spectrum)),
+    Row("spectrum, one-class SVM", "cascade", outliers_of(one_class_svm, spectrum)),
+    Row("bits/dim", "cascade", bits_per_dim),
+    Row("typicality of bits/dim", "cascade", typicality),
+)
+"""What is computed from findings of the cascade, by whatever detector; all fitted on the same images."""
+
+
+def calibrated_row(calibration: Calibration) -> Row:
+    """The detector of a model's own calibration, on the images that this was fitted on."""
+
+    def fit(_: Material) -> ScoreImages:
+        return lambda material: calibration.scores(spectrum(material))
+
+    return Row(f"calibrated detector ({calibration.identity.detector})", "cascade", fit)
