@@ -3,7 +3,7 @@
 It needs httpx and pydantic only, and none of the model's own packages.
 """
 
-from pcdm_client.answers import Errors, ImageScore, ModelInfo, Problem, ScoreAnswer, ServedFidelity
+from pcdm_client.answers import Errors, ImageScore, ModelInfo, ModelList, Problem, ScoreAnswer, ServedFidelity
 from pcdm_client.async_client import AsyncClient
 from pcdm_client.client import Client
 from pcdm_client.errors import (
@@ -36,6 +36,7 @@ __all__ = [
     "ImageScore",
     "InvalidRequestError",
     "ModelInfo",
+    "ModelList",
     "NotAllowedError",
     "NotFoundError",
     "NotReadyError",

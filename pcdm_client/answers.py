@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Errors", "ImageScore", "ModelInfo", "Problem", "ScoreAnswer", "ServedFidelity"]
+__all__ = ["Errors", "ImageScore", "ModelInfo", "ModelList", "Problem", "ScoreAnswer", "ServedFidelity"]
 
 
 class _Answer(BaseModel):
@@ -113,6 +113,7 @@ class ModelInfo(_Answer):
         digest: Digest of the model; None while it is not known.
         image_shape: Channels, height and width; None while they are not known.
         state: Whether it answers requests, as a word of the service's.
+        reason: The state in a sentence; None for a model that answers.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -121,6 +122,19 @@ class ModelInfo(_Answer):
     digest: str | None = None
     image_shape: tuple[int, ...] | None = None
     state: str | None = None
+    reason: str | None = None
+
+
+class ModelList(_Answer):
+    """All models of the service.
+
+    Attributes:
+        default: Name of the model that answers requests that name none; None if the service does not say.
+        models: What is known of each.
+    """
+
+    default: str | None = None
+    models: tuple[ModelInfo, ...]
 
 
 class Problem(_Answer):

@@ -6,13 +6,13 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
 import httpx
 
-from pcdm_client.answers import ImageScore, ModelInfo, ScoreAnswer
+from pcdm_client.answers import ImageScore, ModelInfo, ModelList, ScoreAnswer
 from pcdm_client.core import Core, Options, Reply, Send, Steps
 from pcdm_client.images import Image, blocks, encode_all, listed
 from pcdm_client.retry import DEFAULT_RETRIES, RetryPolicy
@@ -101,7 +101,7 @@ class AsyncClient:
         strict: bool = False,
         model: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of all attempts, and told to the service
-    ) -> AsyncIterator[ImageScore]:
+    ) -> AsyncGenerator[ImageScore, None]:
         """Score any number of images, with several requests under way.
 
         See `Client.score_many`. Whoever stops before the end should close the iterator (`contextlib.aclosing`), which
@@ -145,7 +145,7 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
-    async def models(self, *, timeout: float | None = None) -> list[ModelInfo]:  # noqa: ASYNC109
+    async def models(self, *, timeout: float | None = None) -> ModelList:  # noqa: ASYNC109
         """What models the service has."""
         return await self._run(self._core.models(timeout))
 

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 import httpx
 
-from pcdm_client.answers import ImageScore, ModelInfo, ScoreAnswer
+from pcdm_client.answers import ImageScore, ModelInfo, ModelList, ScoreAnswer
 from pcdm_client.core import Core, Options, Reply, Send, Steps
 from pcdm_client.images import Image, blocks, encode_all, listed
 from pcdm_client.retry import DEFAULT_RETRIES, RetryPolicy
@@ -147,7 +147,7 @@ class Client:
             yield from self._run(self._core.score_all(encode_all(block, first=done), options))
             done += len(block)
 
-    def models(self, *, timeout: float | None = None) -> list[ModelInfo]:
+    def models(self, *, timeout: float | None = None) -> ModelList:
         """What models the service has."""
         return self._run(self._core.models(timeout))
 

@@ -15,9 +15,9 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from pcdm_client.answers import ImageScore, ModelInfo, ScoreAnswer
+from pcdm_client.answers import ImageScore, ModelInfo, ModelList, ScoreAnswer
 from pcdm_client.errors import (
     ClientError,
     ConnectionFailedError,
@@ -42,7 +42,6 @@ _SHORTEST: Final = 0.001
 # connection ends while it is being sent.
 _REQUEST_BYTES: Final = 64 * 1024 * 1024
 _NEVER_AGAIN: Final = RetryPolicy(most=0)
-_MODELS: Final = TypeAdapter(list[ModelInfo])
 
 
 @dataclass(frozen=True)
@@ -156,9 +155,9 @@ class Core:
             scores += yield from self._score_or_halve(pack, options)
         return scores
 
-    def models(self, timeout: float | None = None) -> Steps[list[ModelInfo]]:
+    def models(self, timeout: float | None = None) -> Steps[ModelList]:
         """What models there are."""
-        return self._ask(_Call("GET", "models", _read_models), timeout)
+        return self._ask(_Call("GET", "models", ModelList.model_validate), timeout)
 
     def model(self, name: str, timeout: float | None = None) -> Steps[ModelInfo]:
         """What is known of one model."""
@@ -227,14 +226,6 @@ def _read(call: _Call[_A], response: httpx.Response) -> _A:
         misfit, cause = str(error), error
     told = f"{call.method} {response.url}: the answer (status {response.status_code}) is not this service's: {misfit}"
     raise UnexpectedAnswerError(told) from cause
-
-
-def _read_models(document: Any) -> list[ModelInfo]:
-    """Models as a list, as the member `models`, or by their names."""
-    inner = document.get("models", document) if isinstance(document, dict) else document
-    if isinstance(inner, dict):
-        inner = [{"name": name} | told if isinstance(told, dict) else told for name, told in inner.items()]
-    return _MODELS.validate_python(inner)
 
 
 def _check_timeout(seconds: float) -> float:

@@ -173,20 +173,7 @@ class ImageRefusedError(InvalidRequestError):
 
 
 _URN: Final = "urn:problem-type:pcdm:"
-_BY_SLUG: Final[Mapping[str, type[ProblemError]]] = {
-    "deadline-passed": DeadlinePassedError,
-    "image-refused": ImageRefusedError,
-    "invalid-request": InvalidRequestError,
-    "model-failed": ServiceFailedError,
-    "no-such-fidelity": InvalidRequestError,
-    "not-ready": NotReadyError,
-    "overloaded": OverloadedError,
-    "request-too-large": TooLargeError,
-    "stopping": NotReadyError,
-    "too-many-images": TooLargeError,
-    "worker-died": ServiceFailedError,
-}
-# For problems that are newer than this client, or come from something in front of the service.
+# By the status and not by the type: so are problems that are newer than this client, or not the service's at all.
 _BY_STATUS: Final[Mapping[int, type[ProblemError]]] = {
     401: NotAllowedError,
     403: NotAllowedError,
@@ -208,8 +195,8 @@ def problem_error(response: httpx.Response, request_id: str) -> ProblemError:
     problem = _problem_of(response, request_id)
     fallback = ServiceFailedError if response.status_code >= 500 else InvalidRequestError
     kind = _BY_STATUS.get(response.status_code, fallback)
-    if problem.type.startswith(_URN):
-        kind = _BY_SLUG.get(problem.type.removeprefix(_URN), kind)
+    if problem.type == _URN + "image-refused":
+        kind = ImageRefusedError  # of several statuses, which are others' too
     return kind(problem, retry_after_of(response.headers))
 
 

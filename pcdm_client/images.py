@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,6 @@ else:
 
 __all__ = ["Image", "Part", "blocks", "encode", "encode_all", "listed", "packs"]
 
-_A = TypeVar("_A")
 _ACCEPTED = "a path, bytes, a binary file, a Pillow image or a numpy array of uint8"
 
 
@@ -49,7 +48,7 @@ def listed(images: Image | Iterable[Image]) -> list[Image]:
         return [images]
     if not isinstance(images, Iterable):
         raise TypeError(f"an image is {_ACCEPTED}, not {_kind(images)}")
-    several = list(images)
+    several = list(cast("Iterable[Image]", images))
     if not several:
         raise ValueError("there is no image to score")
     return several
@@ -123,7 +122,7 @@ def encode(image: Image, index: int = 0) -> Part:
     raise TypeError(f"{name}: an image is {_ACCEPTED}, not {_kind(image)}")
 
 
-def _is_image(value: Any) -> bool:
+def _is_image(value: Any) -> TypeGuard[Image]:
     if isinstance(value, bytes | bytearray | str | os.PathLike) or hasattr(value, "read"):
         return True
     return _is_a(value, "PIL.Image", "Image") or (_is_a(value, "numpy", "ndarray") and value.ndim in (2, 3))
@@ -139,7 +138,7 @@ def _kind(value: Any) -> str:
     return type(value).__qualname__
 
 
-def _drawn(array: NDArray[np.uint8], name: str) -> PIL.Image.Image:
+def _drawn(array: Any, name: str) -> PIL.Image.Image:
     if array.dtype != "uint8":
         raise ValueError(f"{name}: an array must be of uint8, 0 to 255, not of {array.dtype}")
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))) or not array.size:
@@ -151,7 +150,7 @@ def _drawn(array: NDArray[np.uint8], name: str) -> PIL.Image.Image:
     return PillowImage.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
 
 
-def _png(image: PIL.Image.Image, name: str) -> bytes:
+def _png(image: Any, name: str) -> bytes:
     buffer = io.BytesIO()
     try:
         # With its EXIF data, by which the service turns a photograph upright. Little compression: speed counts here.
