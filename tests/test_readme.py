@@ -18,6 +18,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from pcdm_client import Client
 from pcdm_core.cli import app
 from pcdm_core.data import DATA_DIR_VARIABLE
 from service import Settings
@@ -77,10 +78,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
+    with Client(url, transport=httpx.HTTPTransport()) as client:  # through no proxy
+        return client.ready(timeout=5)
 
 
 def test_every_command_is_of_a_kind_that_is_tested() -> None:

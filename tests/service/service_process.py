@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from pcdm_client import Client
+
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-c", "from pcdm_core.cli import app; app()", "serve", "--port", "0")
 
@@ -35,10 +37,8 @@ class Server:
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
-        try:
-            return httpx.get(f"{self.url}/readyz", trust_env=False).status_code == 200
-        except httpx.TransportError:
-            return False
+        with Client(self.url, transport=httpx.HTTPTransport()) as client:  # through no proxy
+            return client.ready(timeout=5)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 from service_doubles import SETTINGS, SteeredModel, in_thread, steered, until, upload
 
+from pcdm_client import AsyncClient
 from service import create_app
 from service.engine import Engine
 from service.middleware import HangUpMiddleware
@@ -54,9 +55,9 @@ async def test_the_units_of_a_client_that_hung_up_leave_the_queue() -> None:
         writer.close()
         await until(lambda: batcher.backlog == 0)
         scorer.gate.set()
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            answer = await client.post("/score", files=upload(("b.png", steered(99))))
-    assert answer.json()["results"][0]["bits_per_dim"] == 99
+        async with AsyncClient(f"http://127.0.0.1:{port}", transport=httpx.AsyncHTTPTransport()) as client:
+            answer = await client.score(steered(99))
+    assert answer.results[0].bits_per_dim == 99
     assert scorer.batches == [[*range(1, 9)], [99]]
 
 
