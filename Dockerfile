@@ -10,30 +10,30 @@ FROM ${PYTHON_IMAGE} AS build
 # The package index that torch comes from, and nothing else does: it decides between builds for CPU and for CUDA.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /build
-COPY requirements.lock pyproject.toml ./
+COPY requirements.lock ./
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_NO_INPUT=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_CONSTRAINT=/build/requirements.lock
 RUN python -m venv --without-pip /opt/pcdm \
     && pip --python /opt/pcdm/bin/python install --no-deps --index-url "$TORCH_INDEX" torch
-# The dependencies apart from the code, which changes more often.
+# In the order of how often it changes: torch, the other dependencies, the code.
+COPY pyproject.toml ./
 RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
         >dependencies.txt \
     && pip --python /opt/pcdm/bin/python install --requirement dependencies.txt
-COPY LICENSE README.md ./
-COPY pcdm_core pcdm_core
-COPY service service
+# .dockerignore admits what belongs into the image, and nothing else.
+COPY . .
 RUN pip --python /opt/pcdm/bin/python install --no-deps .
 
 FROM ${PYTHON_IMAGE} AS runtime
 LABEL org.opencontainers.image.title="pcdm" \
       org.opencontainers.image.description="An out-of-distribution gate for image models" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /opt/pcdm /opt/pcdm
-COPY deploy/healthcheck.py /usr/local/lib/pcdm/healthcheck.py
 WORKDIR /srv/pcdm
+COPY deploy/healthcheck.py /usr/local/lib/pcdm/healthcheck.py
 COPY weights/cifar10-haar weights/cifar10-haar
+COPY --from=build /opt/pcdm /opt/pcdm
 # All that may be written is /tmp: large uploads wait there.
 ENV PATH=/opt/pcdm/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

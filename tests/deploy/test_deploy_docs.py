@@ -13,21 +13,21 @@ from service import Settings
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 COMPOSE: Final = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+OFFERED: Final = set(re.findall(r"\$\{([A-Z_]+):-", re.sub(r"^\s*#.*$", "", COMPOSE, flags=re.MULTILINE)))
 RULES: Final = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
 
 
 def test_every_choice_of_the_compose_file_is_told() -> None:
-    offered = set(re.findall(r"\$\{([A-Z_]+):-", COMPOSE))
     # The limits of the other containers are in the compose file alone.
     beside = {f"{name}_{limit}" for name in ("PROMETHEUS", "GRAFANA") for limit in ("CPUS", "MEMORY")}
-    assert offered - beside <= set(re.findall(r"`([A-Z_]+)`", PAGE))
+    assert OFFERED - beside <= set(re.findall(r"`([A-Z_]+)`", PAGE))
 
 
 def test_no_choice_is_told_that_there_is_not() -> None:
     told = set(re.findall(r"^\| (`[A-Z_`, ]+`) \|", PAGE, re.MULTILINE))
     names = {name for row in told for name in re.findall(r"[A-Z_]+", row)}
     assert names
-    assert names <= set(re.findall(r"\$\{([A-Z_]+):-", COMPOSE))
+    assert names <= OFFERED
 
 
 def test_every_alert_is_told_with_its_severity() -> None:
@@ -36,7 +36,7 @@ def test_every_alert_is_told_with_its_severity() -> None:
 
 
 def test_every_setting_named_is_one() -> None:
-    named = set(re.findall(r"PCDM_[A-Z_]+", PAGE)) - set(re.findall(r"\$\{([A-Z_]+):-", COMPOSE))
+    named = set(re.findall(r"PCDM_[A-Z_]+", PAGE)) - OFFERED
     assert named <= {f"PCDM_{name.upper()}" for name in Settings.model_fields}
 
 

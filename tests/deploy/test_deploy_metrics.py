@@ -10,18 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-# The running application and the builders of images live with other tests; pytest finds only a test's own folder.
+# The running application lives with the service's tests; pytest finds only a test's own folder.
 sys.path.append(str(Path(__file__).parents[1] / "service"))
 
-from service_doubles import encode, score, serving  # isort: skip
+from service_doubles import score, serving  # isort: skip
 
 ROOT: Final = Path(__file__).parents[2]
+SAMPLE: Final = ROOT / "tests" / "data" / "samples" / "svhn.png"
 PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
 DASHBOARD: Final = json.loads((ROOT / "deploy/grafana/dashboards/pcdm.json").read_text(encoding="utf-8"))
 DATASOURCE: Final = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
@@ -30,13 +29,13 @@ ALERTS: Final = [
 ]
 # What Prometheus itself adds to every series.
 ADDED: Final = {"instance", "job"}
-SUFFIXES: Final = {
+SUFFIXES: Final[dict[str, dict[str, set[str]]]] = {
     "counter": {"_total": set()},
     "histogram": {"_bucket": {"le"}, "_sum": set(), "_count": set()},
     "gauge": {"": set()},
 }
 # Until the service has /metrics: what it will have.
-PLANNED: Final = {
+PLANNED: Final[dict[str, dict[str, set[str]]]] = {
     "counter": {
         "pcdm_requests": {"method", "route", "status"},
         "pcdm_refused": {"reason"},
@@ -90,9 +89,8 @@ def series() -> dict[str, set[str]]:
 
     async def metrics() -> str | None:
         async with serving() as client:
-            image = encode(Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)))
-            assert (await score(client, ("a.png", image))).status_code == 200
-            assert (await score(client, ("b.png", b"no image"))).status_code == 415
+            assert (await score(client, ("a.png", SAMPLE.read_bytes()))).status_code == 200
+            assert (await score(client, ("b.png", b""))).status_code == 422
             answer = await client.get("/metrics")
             return answer.text if answer.status_code == 200 else None
 
