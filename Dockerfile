@@ -31,9 +31,6 @@ LABEL org.opencontainers.image.title="pcdm" \
       org.opencontainers.image.description="An out-of-distribution gate for image models" \
       org.opencontainers.image.licenses="Apache-2.0"
 WORKDIR /srv/pcdm
-COPY deploy/healthcheck.py /usr/local/lib/pcdm/healthcheck.py
-COPY weights/cifar10-haar weights/cifar10-haar
-COPY --from=build /opt/pcdm /opt/pcdm
 # All that may be written is /tmp: large uploads wait there.
 ENV PATH=/opt/pcdm/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -50,6 +47,10 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-I", "-S", "/usr/local/lib/pcdm/healthcheck.py"]
 CMD ["pcdm", "serve"]
+# Last, as a classic builder copies what is there for every line that follows. All files belong to root.
+COPY deploy/healthcheck.py /usr/local/lib/pcdm/healthcheck.py
+COPY weights/cifar10-haar weights/cifar10-haar
+COPY --from=build /opt/pcdm /opt/pcdm
 
 # Never built here: there was no GPU to try it on. TORCH_INDEX must name an index of CUDA builds (see the top).
 FROM runtime AS gpu
