@@ -19,8 +19,8 @@ RUN python -m venv --without-pip /opt/pcdm \
     && pip --python /opt/pcdm/bin/python install --no-deps --index-url "$TORCH_INDEX" torch
 # In the order of how often it changes: torch, the other dependencies, the code.
 COPY pyproject.toml ./
-RUN python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
-        >dependencies.txt \
+RUN python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+               print(*project["dependencies"], *project["optional-dependencies"]["otel"], sep="\n")' >dependencies.txt \
     && pip --python /opt/pcdm/bin/python install --requirement dependencies.txt
 # .dockerignore admits what belongs into the image, and nothing else.
 COPY . .
@@ -37,6 +37,7 @@ ENV PATH=/opt/pcdm/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     MPLCONFIGDIR=/tmp \
+    PROMETHEUS_DISABLE_CREATED_SERIES=true \
     PCDM_HOST=0.0.0.0 \
     PCDM_PORT=8000
 # By number, so that an orchestrator can see that it is not root.

@@ -36,6 +36,7 @@ def main() -> None:
         is_confined,
         cannot_write_but_in_tmp,
         is_published_on_loopback_only,
+        keeps_its_metrics_inside,
         is_watched_by_prometheus,
         rules_are_evaluated,
         counts_the_image,
@@ -92,6 +93,13 @@ def is_published_on_loopback_only() -> str:
             for binding in bindings or ():
                 expect(binding["HostIp"] == "127.0.0.1", f"{service} is published on {binding['HostIp']}")
     return "127.0.0.1"
+
+
+def keeps_its_metrics_inside() -> str:
+    """Clients do not see them."""
+    status = status_of(f"{SERVICE}/metrics")
+    expect(status == 404, f"the published port answers /metrics with {status}")
+    return "not on the published port"
 
 
 def is_watched_by_prometheus() -> str:

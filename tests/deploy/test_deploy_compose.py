@@ -14,7 +14,7 @@ from service import Settings
 
 ROOT: Final = Path(__file__).parents[2]
 # The image and the compose file say these themselves.
-FIXED: Final = {"PCDM_MODEL", "PCDM_HOST", "PCDM_PORT"}
+FIXED: Final = {"PCDM_MODEL", "PCDM_HOST", "PCDM_PORT", "PCDM_METRICS_PORT"}
 
 
 def read(name: str) -> dict[str, Any]:
@@ -76,7 +76,17 @@ def test_every_setting_of_the_service_can_be_chosen() -> None:
 
 
 def test_settings_that_are_not_chosen_keep_the_defaults_of_the_service() -> None:
-    assert {value for name, value in SERVICES["pcdm"]["environment"].items() if name.startswith("PCDM_")} == {None}
+    environment = SERVICES["pcdm"]["environment"]
+    assert {value for name, value in environment.items() if name.startswith("PCDM_") and name not in FIXED} == {None}
+
+
+def test_prometheus_asks_where_the_metrics_are_and_nobody_else_can() -> None:
+    (targets,) = [
+        one for one in read("deploy/prometheus/prometheus.yml")["scrape_configs"] if one["job_name"] == "pcdm"
+    ]
+    port = SERVICES["pcdm"]["environment"]["PCDM_METRICS_PORT"]
+    assert targets["static_configs"] == [{"targets": [f"pcdm:{port}"]}]
+    assert not any(published.endswith(f":{port}") for published in SERVICES["pcdm"]["ports"])
 
 
 def test_a_stop_waits_longer_than_a_request_may_take() -> None:

@@ -34,32 +34,6 @@ SUFFIXES: Final[dict[str, dict[str, set[str]]]] = {
     "histogram": {"_bucket": {"le"}, "_sum": set(), "_count": set()},
     "gauge": {"": set()},
 }
-# Until the service has /metrics: what it will have.
-PLANNED: Final[dict[str, dict[str, set[str]]]] = {
-    "counter": {
-        "pcdm_requests": {"method", "route", "status"},
-        "pcdm_refused": {"reason"},
-        "pcdm_batches": {"model", "reason"},
-        "pcdm_worker_restarts": {"model"},
-        "pcdm_network_calls": {"model"},
-        "pcdm_images": {"model", "verdict"},
-    },
-    "histogram": {
-        "pcdm_request_duration_seconds": {"route"},
-        "pcdm_batch_units": {"model"},
-        "pcdm_batch_duration_seconds": {"model"},
-        "pcdm_score": {"model"},
-        "pcdm_p_value": {"model"},
-    },
-    "gauge": {
-        "pcdm_queue_units": {"model"},
-        "pcdm_queue_cost": {"model"},
-        "pcdm_worker_up": {"model"},
-        "pcdm_drift_statistic": {"model"},
-        "pcdm_drift_p_value": {"model"},
-        "pcdm_model_info": {"model", "digest"},
-    },
-}
 
 
 def alert_queries() -> Iterator[tuple[str, str]]:
@@ -87,21 +61,13 @@ def selectors(query: str) -> list[tuple[str, set[str]]]:
 def series() -> dict[str, set[str]]:
     """Labels of each series of a running application that has answered and has refused; by the series' names."""
 
-    async def metrics() -> str | None:
+    async def metrics() -> str:
         async with serving() as client:
             assert (await score(client, ("a.png", SAMPLE.read_bytes()))).status_code == 200
             assert (await score(client, ("b.png", b""))).status_code == 422
-            answer = await client.get("/metrics")
-            return answer.text if answer.status_code == 200 else None
+            return (await client.get("/metrics")).text
 
     text = asyncio.run(metrics())
-    if text is None:
-        return {
-            f"{name}{suffix}": labels | more
-            for kind, metrics in PLANNED.items()
-            for name, labels in metrics.items()
-            for suffix, more in SUFFIXES[kind].items()
-        }
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for suffix in SUFFIXES.get(family.type, {"": set()}):
