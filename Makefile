@@ -9,6 +9,8 @@ PORT   ?= 8000
 HOST   := 127.0.0.1
 # More arguments for pytest: make test ARGS='-k kraft -x'
 ARGS   :=
+# More arguments for docker build: make docker-build DOCKER_ARGS='--build-arg TORCH_INDEX=https://pypi.org/simple'
+DOCKER_ARGS :=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -21,10 +23,10 @@ UNFINISHED  := $(VENV)/.unfinished
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help serve setup test lint types format examples clean new-venv
+.PHONY: help serve setup test lint types format examples docker-build docker-test clean new-venv
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 serve: $(SERVE_STAMP)  ## serve the shipped model on HOST and PORT (127.0.0.1, 8000)
 	$(BIN)/pcdm serve --host $(HOST) --port $(PORT)
@@ -47,6 +49,12 @@ format: $(ALL_STAMP)  ## mend what lint can mend by itself
 
 examples: $(ALL_STAMP)  ## make the interface's and the README's answers anew, after a change of the shipped model
 	$(BIN)/python -m service.examples
+
+docker-build:  ## build the image of the service, pcdm (DOCKER_ARGS: more arguments for docker build)
+	docker build --target cpu --tag pcdm $(DOCKER_ARGS) .
+
+docker-test:  ## build and start the containers of docker-compose.yml, check them, remove them (docs/deploy.md)
+	PYTHON=$(PYTHON) deploy/test/run
 
 clean:  ## remove .venv and all caches; keeps runs and weights
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
