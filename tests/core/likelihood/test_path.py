@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pcdm_core.likelihood.ode import State
 from pcdm_core.likelihood.path import FlowPath, advance
 
 START, END, TOLERANCE = -13.0, 5.0, 1e-4
@@ -13,7 +14,7 @@ START, END, TOLERANCE = -13.0, 5.0, 1e-4
 def after_a_step(z: Tensor, width: float) -> FlowPath:
     """Of ``dz / dgamma = z^2 / 10``, which has an error at every step."""
 
-    def field(state: tuple[Tensor, Tensor], gamma: Tensor) -> tuple[Tensor, Tensor]:
+    def field(state: State, gamma: Tensor) -> State:
         del gamma
         return state[0].square() / 10, state[0].flatten(1).sum(1).double() / 10
 
