@@ -23,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 from pcdm_core.data import load_array, open_images
 from pcdm_core.detection import Detector, MixtureDetector, SpectrumDetector
-from pcdm_core.scoring import FIDELITIES, CascadeScorer
+from pcdm_core.scoring import FIDELITIES, CascadeScorer, Findings
 
 HELD_OUT, FITTED, NORMAL, ODD = "cifar10:train[-5000:]", 2500, 1000, 107
 NODES = FIDELITIES["fast"].nodes
@@ -97,7 +97,7 @@ def measure(model: Path) -> dict[str, Any]:
     everything = np.concatenate((images[: FITTED + NORMAL], *odd))
     blocks = np.array_split(everything, 100)
     scores = [score for block in track(blocks, "scoring") for score in scorer.score(block, FIDELITIES["fast"])]
-    features = np.stack([score.features for score in scores])
+    features = Findings.of(scores, scorer.layout(FIDELITIES["fast"])).seen_by(MixtureDetector())
     fit, normal = features[:FITTED], features[FITTED : FITTED + NORMAL]
     sets = dict(zip(OUTLIERS, np.split(features[FITTED + NORMAL :], len(OUTLIERS)), strict=True))
     labels = np.repeat([0, 1], (NORMAL, ODD))

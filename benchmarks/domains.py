@@ -34,9 +34,9 @@ from domain_report import draw, report
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from pcdm_core.detection import Calibration, ood_metrics
+from pcdm_core.detection import Calibration, detector_named, ood_metrics
 from pcdm_core.sampling import sample_images
-from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity
+from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity, Findings
 from pcdm_core.training import Progress, load_config, train
 
 
@@ -93,9 +93,13 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         "certified": bits(evaluated, Fidelity(method="certified", nodes=CERTIFIED_NODES, noise="keyed")),
         "training images": bits(case.training[:EVALUATED], Fidelity(nodes=ESTIMATE_NODES, noise="keyed")),
     }
+    layout = scorer.layout(FAST)
+    detector = detector_named(DETECTOR, layout, alpha=ALPHA)
+    held_out = [Findings.of(scorer.score(part, FAST), layout) for part in (case.fit, case.calibration)]
     calibration = Calibration.fit(
-        *(np.stack([s.features for s in scorer.score(part, FAST)]) for part in (case.fit, case.calibration)),
+        *(found.seen_by(detector) for found in held_out),
         identity=scorer.identity(FAST, DETECTOR),
+        detector=detector,
         alpha=ALPHA,
     )
     calibration.save(folder / "model" / CALIBRATION_FILE)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pcdm_core.data import Preprocessing, load_array, open_images
 from pcdm_core.detection import SpectrumDetector, ood_metrics
-from pcdm_core.scoring import CascadeScorer, Fidelity
+from pcdm_core.scoring import CascadeScorer, Fidelity, Findings
 from pcdm_core.training import Progress, TrainConfig, load_config, train
 
 CPU_SECONDS = 20 * 60.0
@@ -95,9 +95,10 @@ def measure(folder: Path) -> dict[str, Any]:
         found, started = images(name, limit), time.process_time()
         scores = scorer.score(found, shared)
         seen, cpu = seen + len(scores), cpu + time.process_time() - started
-        return np.stack([score.features for score in scores])
+        return Findings.of(scores, scorer.layout(shared)).seen_by(detector)
 
-    detector = SpectrumDetector().fit(features("cifar10:train[-5000:]", FITTED))
+    detector = SpectrumDetector()
+    detector.fit(features("cifar10:train[-5000:]", FITTED))
     normal = -detector.score_samples(features(ID, DETECTED))
     auroc = {
         name: ood_metrics(normal, -detector.score_samples(features(name, DETECTED))).to_dict()["auroc"] for name in OOD

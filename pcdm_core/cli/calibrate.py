@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from pcdm_core.cli.console import JsonOption, LimitOption, errors, print_json, progress, stdout
 from pcdm_core.data import ImageSource, image_blocks, open_images
-from pcdm_core.detection import DETECTORS, Calibration, CalibrationIdentity, detector_class
+from pcdm_core.detection import DETECTORS, Calibration, CalibrationIdentity, Detector, EnsembleDetector, detector_named
 from pcdm_core.files import write_atomically
 from pcdm_core.report import MeasuredSet, figure_rows, measurements, rate_rows, sentence_on_batches
 from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity, Findings, FindingsCache
@@ -26,6 +26,7 @@ __all__ = ["calibrate"]
 _INTERVALS = "in brackets: 95 % bootstrap intervals over images"
 _SPECIMENS = 8
 _DETECTOR, _ALPHA, _FAST = "mixture", 0.05, FIDELITIES["fast"]
+_MEMBERS = ", ".join(EnsembleDetector().members)
 
 
 def calibrate(
@@ -38,7 +39,15 @@ def calibrate(
     ood: Annotated[list[str] | None, typer.Option(help="Images unlike those trained on; may be given again.")] = None,
     limit: LimitOption = None,
     detector: Annotated[
-        str | None, typer.Option(help=f"With --fit: {' or '.join(DETECTORS)}; {_DETECTOR} by default.")
+        str | None, typer.Option(help=f"With --fit: {', '.join(DETECTORS)}; {_DETECTOR} by default.")
+    ] = None,
+    member: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Of --detector ensemble, again for each: any other detector; {_MEMBERS} by default."),
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="Another detector, fitted on the same images, to measure beside; may be given again."),
     ] = None,
     nodes: Annotated[
         int | None,
@@ -58,10 +67,12 @@ def calibrate(
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
     with errors():
-        of_the_fit = {"--detector": detector, "--nodes": nodes, "--alpha": alpha}
+        of_the_fit = {"--detector": detector, "--member": member, "--nodes": nodes, "--alpha": alpha}
         given = [name for name, value in of_the_fit.items() if value is not None]
         if fit is None and given:
             raise ValueError(f"{', '.join(given)}: only with --fit; else the settings of {CALIBRATION_FILE} hold")
+        if compare and (fit is None or in_distribution is None):
+            raise ValueError("--compare: others are fitted on --fit and measured on --id and --ood, give these")
         if (in_distribution is None) != (not ood):
             raise ValueError("--id and --ood are measured against each other: give both")
         sets = [] if in_distribution is None else [in_distribution, *(ood or [])]
@@ -72,17 +83,25 @@ def calibrate(
         if fit is None and not sets:
             raise ValueError("nothing to do: give --fit, or --id and --ood")
         chosen = _DETECTOR if detector is None else detector
-        detector_class(chosen)  # an unknown one is refused before the images are read
+        if member and chosen != "ensemble":
+            raise ValueError("--member: only --detector ensemble has members")
+        parameters: dict[str, Any] = {"members": tuple(member)} if member else {}
         # All are opened first: a mistyped path is told before the others have taken their time.
         of_fit = None if fit is None else _Set(fit, open_images(fit))
         opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
         scorer = CascadeScorer.from_pretrained(model, calibrated=of_fit is None)
+        others: dict[str, Detector] = {}
         if of_fit is not None:
             fidelity = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
+            layout = scorer.layout(fidelity)
+            # All are made first: what is no detector is refused before the images are scored.
+            wanted = detector_named(chosen, layout, alpha=_ALPHA if alpha is None else alpha, **parameters)
+            others = {name: detector_named(name, layout) for name in compare or []}
             found = _findings(scorer, of_fit, fidelity, cache)[1]
-            identity = scorer.identity(fidelity, chosen)
-            calibration = _fit(found.features, of_fit.name, identity, _ALPHA if alpha is None else alpha)
+            calibration = _fit(found, of_fit.name, scorer.identity(fidelity, chosen), wanted)
             calibration.save(model / CALIBRATION_FILE)
+            for other in others.values():
+                other.fit(_fit_half(found, other))
             scorer = CascadeScorer.from_pretrained(model)
         if scorer.calibration is None:
             raise ValueError(f"{model} has no {CALIBRATION_FILE}: make one with --fit DATA")
@@ -94,7 +113,7 @@ def calibrate(
             "fidelity": scorer.fidelity.settings(),
         }
         if opened:
-            measured = [_measured(scorer, one, cache) for one in opened]
+            measured = [_measured(scorer, one, cache, others) for one in opened]
             with progress("comparing sets", len(measured) - 1) as update:
                 document |= measurements(scorer.calibration, measured[0], measured[1:], progress=update)
             if report is not None:
@@ -119,40 +138,48 @@ def _findings(
     scorer: CascadeScorer, images: _Set, fidelity: Fidelity, cache: Path | None
 ) -> tuple[list[str], Findings]:
     """Names and findings of all images, read and scored one block at a time, with a progress bar."""
-    kept = None if cache is None else FindingsCache(cache, scorer, fidelity)
+    layout, kept = scorer.layout(fidelity), None if cache is None else FindingsCache(cache, scorer, fidelity)
     names: list[str] = []
     parts: list[Findings] = []
     with progress(f"scoring {images.name}", len(images.source)) as update:
         for of_block, block in image_blocks(images.source, scorer.preprocessing, scorer.batch_size):
-            parts.append(Findings.of(scorer.score(block, fidelity)) if kept is None else kept.findings(block))
+            parts.append(Findings.of(scorer.score(block, fidelity), layout) if kept is None else kept.findings(block))
             names += of_block
             update(len(names))
     return names, Findings.join(parts)
 
 
-def _fit(features: NDArray[np.float64], data: str, identity: CalibrationIdentity, alpha: float) -> Calibration:
-    half = len(features) // 2
+def _fit_half(found: Findings, detector: Detector) -> NDArray[np.float64]:
+    """The images that detectors are fitted on, as `detector` sees them."""
+    return found.seen_by(detector)[: len(found.features) // 2]
+
+
+def _fit(found: Findings, data: str, identity: CalibrationIdentity, detector: Detector) -> Calibration:
+    fitted = _fit_half(found, detector)
+    rest = found.seen_by(detector)[len(fitted) :]
     calibration = Calibration.fit(
-        features[:half],
-        features[half:],
+        fitted,
+        rest,
         identity=identity,
-        alpha=alpha,
-        provenance={"data": data, "fit_images": half, "calibration_images": len(features) - half},
+        alpha=detector.alpha,
+        detector=detector,
+        provenance={"data": data, "fit_images": len(fitted), "calibration_images": len(rest)},
     )
     if math.isinf(calibration.threshold()):
         raise ValueError(
-            f"{len(features) - half} calibration images are too few to ever flag at alpha = {alpha}: "
-            f"at least {math.ceil(1 / alpha) - 1} are needed"
+            f"{len(rest)} calibration images are too few to ever flag at alpha = {detector.alpha}: "
+            f"at least {math.ceil(1 / detector.alpha) - 1} are needed"
         )
     return calibration
 
 
-def _measured(scorer: CascadeScorer, images: _Set, cache: Path | None) -> MeasuredSet:
+def _measured(scorer: CascadeScorer, images: _Set, cache: Path | None, others: Mapping[str, Detector]) -> MeasuredSet:
     assert scorer.calibration is not None
     names, found = _findings(scorer, images, scorer.fidelity, cache)
-    scores = scorer.calibration.scores(found.features)
-    terms = dict(zip(found.names, found.terms.T, strict=True))
-    return MeasuredSet(images.name, names, scores, scorer.calibration.p_values(scores), found.bits_per_dim, terms)
+    scores = scorer.calibration.scores(found.seen_by(scorer.calibration.detector))
+    compared = {name: -other.score_samples(found.seen_by(other)) for name, other in others.items()}
+    p_values = scorer.calibration.p_values(scores)
+    return MeasuredSet(images.name, names, scores, p_values, found.bits_per_dim, found.terms, compared)
 
 
 def _write_report(

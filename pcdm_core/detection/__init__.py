@@ -12,35 +12,59 @@ from pcdm_core.detection.calibration import (
     CalibrationMismatchError,
     JsonScalar,
 )
+from pcdm_core.detection.combination import CombinationRule, combine_p_values
 from pcdm_core.detection.comparison import AurocComparison, compare_aurocs
 from pcdm_core.detection.conformal import conformal_p_values, conformal_threshold
-from pcdm_core.detection.detectors import DETECTORS, detector_class, detector_name
+from pcdm_core.detection.detectors import DETECTORS, detector_class, detector_name, detector_named
 from pcdm_core.detection.discovery import flag_batch, largest_batch
+from pcdm_core.detection.ensemble import EnsembleDetector
 from pcdm_core.detection.groups import group_p_values, group_scores
+from pcdm_core.detection.layout import FeatureKind, FeatureLayout
+from pcdm_core.detection.likelihoods import (
+    BitsPerDimDetector,
+    ComplexityDetector,
+    ScaleRatioDetector,
+    ScaleTypicalityDetector,
+    TypicalityDetector,
+)
 from pcdm_core.detection.metrics import Interval, OodMetrics, ood_metrics
-from pcdm_core.detection.mixture import MixtureDetector
+from pcdm_core.detection.mixture import MixtureDetector, ScoreNormsDetector
 from pcdm_core.detection.rates import RealisedRate, rate_tolerance, realised_rate
+from pcdm_core.detection.singles import SINGLES
 from pcdm_core.detection.spectrum import SpectrumDetector
 
 __all__ = [
     "DETECTORS",
+    "SINGLES",
     "AurocComparison",
+    "BitsPerDimDetector",
     "Calibration",
     "CalibrationFileError",
     "CalibrationIdentity",
     "CalibrationMismatchError",
+    "CombinationRule",
+    "ComplexityDetector",
     "Detector",
+    "EnsembleDetector",
+    "FeatureKind",
+    "FeatureLayout",
     "Interval",
     "JsonScalar",
     "MixtureDetector",
     "OodMetrics",
     "RealisedRate",
+    "ScaleRatioDetector",
+    "ScaleTypicalityDetector",
+    "ScoreNormsDetector",
     "SpectrumDetector",
+    "TypicalityDetector",
+    "combine_p_values",
     "compare_aurocs",
     "conformal_p_values",
     "conformal_threshold",
     "detector_class",
     "detector_name",
+    "detector_named",
     "flag_batch",
     "group_p_values",
     "group_scores",

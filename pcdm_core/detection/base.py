@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Set
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pcdm_core.detection._checks import check_rate
+from pcdm_core.detection.layout import SPECTRUM, FeatureKind, FeatureLayout
 
 __all__ = ["Detector", "check_keys"]
 
@@ -20,6 +21,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     """An outlier detector on feature vectors, ``[N, D]`` of finite numbers.
 
     The score of a row does not depend on the rows next to it, not even in the last bit.
+
+    Of an evaluation a detector sees the columns of its `kinds` only, in the order of the layout, see
+    `pcdm_core.detection.FeatureLayout.select`; any other ``[N, D]`` of numbers will do as well.
 
     Args:
         alpha: wanted in-distribution false-positive rate in (0, 1). It places ``offset_`` at that quantile of the
@@ -35,6 +39,25 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
     offset_: float
     n_features_in_: int
 
+    _kinds: ClassVar[tuple[FeatureKind, ...]] = SPECTRUM
+    _min_features: ClassVar[int] = 1
+
+    @property
+    def kinds(self) -> tuple[FeatureKind, ...]:
+        """The kinds of columns that it wants to see."""
+        return self._kinds
+
+    @classmethod
+    def for_layout(cls, layout: FeatureLayout, **parameters: Any) -> Self:
+        """A detector to be fitted on the columns of its kinds in `layout`.
+
+        Raises:
+            ValueError: there are none of some kind.
+        """
+        detector = cls(**parameters)
+        layout.places(*detector.kinds)
+        return detector
+
     def fit(self, X: ArrayLike, y: object = None) -> Self:  # noqa: ARG002, N803 - names that scikit-learn prescribes
         """Learn what is normal.
 
@@ -47,7 +70,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
                 not vary enough.
         """
         check_rate(self.alpha, "alpha")
-        features = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        features = validate_data(
+            self, X, dtype=np.float64, ensure_min_samples=2, ensure_min_features=self._min_features
+        )
         self._fit(features)
         self.offset_ = float(np.quantile(self._scores(features), self.alpha))
         return self
@@ -72,7 +97,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sciki
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """Everything that was fitted, as JSON-able numbers and lists; `from_state` restores it bit for bit.
+        """Everything that was fitted, with the parameters, ready for JSON; `from_state` restores it bit for bit.
+
+        Feature names, if the fit had any, are not part of it.
 
         Raises:
             sklearn.exceptions.NotFittedError: called before `fit`.

@@ -95,7 +95,7 @@ class _Document(BaseModel):
     alpha: float
     provenance: dict[str, JsonValue]
     calibration_scores: list[float]
-    detector: dict[str, float | list[float]]
+    detector: dict[str, JsonValue]
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +142,7 @@ class Calibration:
         *,
         identity: CalibrationIdentity,
         alpha: float = 0.05,
+        detector: Detector | None = None,
         provenance: Mapping[str, JsonValue] | None = None,
     ) -> Self:
         """Fit the detector that `identity` names on one half of the held-out images, calibrate on the other.
@@ -154,14 +155,15 @@ class Calibration:
             features_calibrate: ``[M, D]``. Below ``M = 1 / alpha - 1`` nothing can be flagged at `alpha`.
             identity: how both were made.
             alpha: default false-positive rate, in (0, 1).
+            detector: to be fitted, with parameters of its own; by default the named one with its own defaults.
             provenance: JSON-able notes on the data.
 
         Raises:
             ValueError: features have the wrong shape or are not finite, or the detector is unknown.
         """
-        detector = detector_class(identity.detector)(alpha=alpha).fit(features_fit)
-        scores = np.sort(-detector.score_samples(features_calibrate))
-        return cls(identity, detector, scores, alpha, dict(provenance or {}))
+        fitted = (detector or detector_class(identity.detector)(alpha=alpha)).fit(features_fit)
+        scores = np.sort(-fitted.score_samples(features_calibrate))
+        return cls(identity, fitted, scores, alpha, dict(provenance or {}))
 
     def scores(self, features: ArrayLike) -> NDArray[np.float64]:
         """OOD scores, ``[N]``, higher for more OOD, in the unit of the detector.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from pcdm_core.detection.base import Detector
-from pcdm_core.detection.mixture import MixtureDetector
-from pcdm_core.detection.spectrum import SpectrumDetector
+from pcdm_core.detection.ensemble import EnsembleDetector
+from pcdm_core.detection.layout import FeatureLayout
+from pcdm_core.detection.singles import SINGLES
 
-__all__ = ["DETECTORS", "detector_class", "detector_name"]
+__all__ = ["DETECTORS", "detector_class", "detector_name", "detector_named"]
 
-DETECTORS: Mapping[str, type[Detector]] = MappingProxyType({"mixture": MixtureDetector, "spectrum": SpectrumDetector})
+DETECTORS: Mapping[str, type[Detector]] = MappingProxyType({**SINGLES, "ensemble": EnsembleDetector})
 """Detectors by the name that calibrations, settings and answers use."""
 
 
@@ -25,6 +27,20 @@ def detector_class(name: str) -> type[Detector]:
         return DETECTORS[name]
     except KeyError:
         raise ValueError(f"unknown detector {name!r}; known: {', '.join(sorted(DETECTORS))}") from None
+
+
+def detector_named(name: str, layout: FeatureLayout, **parameters: Any) -> Detector:
+    """The detector called `name`, to be fitted on the columns of its `kinds` in `layout`.
+
+    Args:
+        name: in `DETECTORS`.
+        layout: of the evaluation.
+        parameters: those of its class.
+
+    Raises:
+        ValueError: there is no such detector, or the layout lacks a kind of column that it wants to see.
+    """
+    return detector_class(name).for_layout(layout, **parameters)
 
 
 def detector_name(detector: Detector) -> str:

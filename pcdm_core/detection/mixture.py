@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import log, pi
-from typing import Any, Self
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from pcdm_core.detection._checks import check_rate, finite_vector
-from pcdm_core.detection.base import Detector, check_keys
+from pcdm_core.detection._standard import location_and_scale
+from pcdm_core.detection.flat import FlatDetector, check_positive, check_sizes
+from pcdm_core.detection.layout import FeatureKind
 
-__all__ = ["MixtureDetector"]
-
-_LISTS = ("location", "scale", "subsets", "weights", "means", "whitening")
-_NUMBERS = ("alpha", "offset", "n_estimators", "max_features", "n_components", "reg_covar", "random_state")
+__all__ = ["MixtureDetector", "ScoreNormsDetector"]
 
 
-class MixtureDetector(Detector):
+class MixtureDetector(FlatDetector):
     """Mean log density under several Gaussian mixtures, each of a random subset of the standardised features.
 
     Spectra of natural images are no single Gaussian: smooth and busy images, dark and bright ones, have means and
@@ -48,6 +45,8 @@ class MixtureDetector(Detector):
         means_: ``[M, K, d]``.
         whitening_: inverse of the Cholesky factor of each covariance, lower triangular, ``[M, K, d, d]``.
     """
+
+    _lists: ClassVar[tuple[str, ...]] = ("location", "scale", "subsets", "weights", "means", "whitening")
 
     location_: NDArray[np.float64]
     scale_: NDArray[np.float64]
@@ -77,11 +76,7 @@ class MixtureDetector(Detector):
         for name in ("n_estimators", "max_features", "n_components"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        self.location_, self.scale_ = features.mean(axis=0), features.std(axis=0)
-        # Not by the deviation: that of a constant is often not 0 but what rounding left of its mean.
-        constant = int((np.ptp(features, axis=0) == 0).sum())
-        if constant:
-            raise ValueError(f"{constant} of {features.shape[1]} features do not vary: nothing to compare with")
+        self.location_, self.scale_ = location_and_scale(features)
         standard = (features - self.location_) / self.scale_
         rows, columns = standard.shape
         size, components = min(self.max_features, columns), min(self.n_components, rows)
@@ -109,65 +104,44 @@ class MixtureDetector(Detector):
         joint = np.log(self.weights_) + volume - 0.5 * size * log(2 * pi) - 0.5 * np.square(white).sum(axis=-1)
         return np.asarray(logsumexp(joint, axis=2).mean(axis=1) / size, dtype=np.float64)
 
-    def state(self) -> dict[str, Any]:
-        """See `Detector.state`.
-
-        Returns:
-            The parameters, and the attributes flattened row by row: ``location``, ``scale``, ``subsets``,
-            ``weights``, ``means`` and ``whitening`` (lower triangles).
-        """
-        check_is_fitted(self)
+    def _fitted(self) -> dict[str, ArrayLike]:
         rows, columns = np.tril_indices(self.subsets_.shape[1])
-        arrays = (
-            *(self.location_, self.scale_, self.subsets_, self.weights_, self.means_),
-            self.whitening_[..., rows, columns],
-        )
-        numbers = {name: self.offset_ if name == "offset" else getattr(self, name) for name in _NUMBERS}
-        return numbers | {name: array.ravel().tolist() for name, array in zip(_LISTS, arrays, strict=True)}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """See `Detector.from_state`; deviations, shares and the diagonals of whitening factors must be positive."""
-        check_keys(state, {*_LISTS, *_NUMBERS})
-        numbers = dict(
-            zip(_NUMBERS, finite_vector([state[n] for n in _NUMBERS], "numbers of the detector state"), strict=True)
-        )
-        check_rate(numbers["alpha"], "alpha of the detector state")
-        lists = {name: finite_vector(state[name], f"{name} of the detector state") for name in _LISTS}
-        whole = {name: int(numbers[name]) for name in ("n_estimators", "max_features", "n_components", "random_state")}
-        if any(numbers[name] != value for name, value in whole.items()):
-            raise ValueError(f"{', '.join(whole)} of the detector state must be whole numbers")
-        count = whole["n_estimators"]
-        columns = lists["location"].size
-        size = min(whole["max_features"], columns)
-        components = lists["weights"].size // max(1, count)
-        expected = {
-            "scale": columns,
-            "subsets": count * size,
-            "weights": count * components,
-            "means": count * components * size,
-            "whitening": count * components * size * (size + 1) // 2,
+        return {
+            "location": self.location_,
+            "scale": self.scale_,
+            "subsets": self.subsets_,
+            "weights": self.weights_,
+            "means": self.means_,
+            "whitening": self.whitening_[..., rows, columns],  # lower triangles
         }
-        for name, number in expected.items():
-            if number < 1 or lists[name].size != number:
-                raise ValueError(f"{name} of the detector state must have {number} numbers, got {lists[name].size}")
-        subsets = lists["subsets"].astype(np.int64).reshape(count, size)
-        if (subsets != lists["subsets"].reshape(count, size)).any() or subsets.min() < 0 or subsets.max() >= columns:
+
+    def _restore(self, lists: Mapping[str, NDArray[np.float64]]) -> None:
+        count, columns = self.n_estimators, lists["location"].size
+        size = min(self.max_features, columns)
+        components = lists["weights"].size // max(1, count)
+        sizes = {"scale": columns, "subsets": count * size, "weights": count * components}
+        sizes |= {"means": sizes["weights"] * size, "whitening": sizes["weights"] * size * (size + 1) // 2}
+        check_sizes(lists, sizes)
+        subsets = lists["subsets"].astype(np.int64)
+        if (subsets != lists["subsets"]).any() or subsets.min() < 0 or subsets.max() >= columns:
             raise ValueError(f"subsets of the detector state must be whole numbers from 0 to {columns - 1}")
-        whitening = np.zeros((count, components, size, size))
-        rows, cols = np.tril_indices(size)
-        whitening[..., rows, cols] = lists["whitening"].reshape(count, components, -1)
-        diagonal = whitening.diagonal(axis1=-2, axis2=-1)
-        for name, values in (
-            ("scale", lists["scale"]),
-            ("weights", lists["weights"]),
-            ("diagonal of whitening", diagonal),
-        ):
-            if not (values > 0).all():
-                raise ValueError(f"{name} of the detector state must be positive")
-        detector = cls(alpha=float(numbers["alpha"]), reg_covar=float(numbers["reg_covar"]), **whole)
-        detector.location_, detector.scale_, detector.subsets_ = lists["location"], lists["scale"], subsets
-        detector.weights_ = lists["weights"].reshape(count, components)
-        detector.means_, detector.whitening_ = lists["means"].reshape(count, components, size), whitening
-        detector.offset_, detector.n_features_in_ = float(numbers["offset"]), columns
-        return detector
+        self.whitening_ = np.zeros((count, components, size, size))
+        self.whitening_[..., *np.tril_indices(size)] = lists["whitening"].reshape(count, components, -1)
+        diagonal = self.whitening_.diagonal(axis1=-2, axis2=-1)
+        check_positive({"scale": lists["scale"], "weights": lists["weights"], "diagonal of whitening": diagonal})
+        self.location_, self.scale_ = lists["location"], lists["scale"]
+        self.subsets_ = subsets.reshape(count, size)
+        self.weights_ = lists["weights"].reshape(count, components)
+        self.means_ = lists["means"].reshape(count, components, size)
+        self.n_features_in_ = columns
+
+
+class ScoreNormsDetector(MixtureDetector):
+    """The mixture on the norms of the predicted noise alone, that is, of the scores of the diffused images.
+
+    ``-eps_hat / sigma`` estimates the score of an image with noise. Its norms at several noise levels are what Mahmood,
+    Oliva, Styner, "Multiscale score matching for out-of-distribution detection" (ICLR 2021) fit a density to; here
+    there is one of each scale, noise node and subband. Nothing of it knows the image's own noise, as errors do.
+    """
+
+    _kinds: ClassVar[tuple[FeatureKind, ...]] = ("norm",)

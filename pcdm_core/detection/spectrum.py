@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.covariance import LedoitWolf
-from sklearn.utils.validation import check_is_fitted
 
-from pcdm_core.detection._checks import check_rate, finite_vector
-from pcdm_core.detection.base import Detector, check_keys
+from pcdm_core.detection.flat import FlatDetector, check_positive, check_sizes
 
 __all__ = ["SpectrumDetector"]
 
 
-class SpectrumDetector(Detector):
+class SpectrumDetector(FlatDetector):
     """Mahalanobis distance with the Ledoit-Wolf covariance, meant for the spectrum features of a cascade.
 
     Those features are the log squared error and the log squared norm of the predicted noise, per scale, noise node
@@ -33,6 +31,8 @@ class SpectrumDetector(Detector):
         location_: mean of the fit data, ``[D]``.
         whitening_: inverse of the Cholesky factor of C, lower triangular, ``[D, D]``.
     """
+
+    _lists: ClassVar[tuple[str, ...]] = ("location", "whitening")
 
     location_: NDArray[np.float64]
     whitening_: NDArray[np.float64]
@@ -51,43 +51,17 @@ class SpectrumDetector(Detector):
         # triangle that state() writes is all there is.
         self.whitening_ = np.tril(np.linalg.inv(factor))
 
-    def state(self) -> dict[str, Any]:
-        """See `Detector.state`.
+    def _fitted(self) -> dict[str, ArrayLike]:
+        # The lower triangle, row by row.
+        return {"location": self.location_, "whitening": self.whitening_[np.tril_indices(self.n_features_in_)]}
 
-        Returns:
-            ``alpha``, ``offset``, ``location`` (D numbers) and ``whitening`` (the lower triangle row by row,
-            D (D + 1) / 2 numbers). Feature names, if the fit had any, are not part of it.
-        """
-        check_is_fitted(self)
-        return {
-            "alpha": float(self.alpha),
-            "location": self.location_.tolist(),
-            "offset": self.offset_,
-            "whitening": self.whitening_[np.tril_indices(self.n_features_in_)].tolist(),
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
-        """See `Detector.from_state`; the whitening factor must have a positive diagonal."""
-        check_keys(state, {"alpha", "location", "offset", "whitening"})
-        alpha, offset = finite_vector([state["alpha"], state["offset"]], "alpha and offset of the detector state")
-        check_rate(alpha, "alpha of the detector state")
-        location = finite_vector(state["location"], "location of the detector state")
-        triangle = finite_vector(state["whitening"], "whitening of the detector state")
-        size = location.size
-        if triangle.size != size * (size + 1) // 2:
-            raise ValueError(
-                f"whitening of the detector state must have {size * (size + 1) // 2} numbers for {size} features, "
-                f"got {triangle.size}"
-            )
-        whitening = np.zeros((size, size))
-        whitening[np.tril_indices(size)] = triangle
-        if not (whitening.diagonal() > 0).all():
-            raise ValueError("whitening of the detector state must have a positive diagonal")
-        detector = cls(alpha=float(alpha))
-        detector.location_, detector.whitening_ = location, whitening
-        detector.offset_, detector.n_features_in_ = float(offset), size
-        return detector
+    def _restore(self, lists: Mapping[str, NDArray[np.float64]]) -> None:
+        size = lists["location"].size
+        check_sizes(lists, {"whitening": size * (size + 1) // 2})
+        self.location_, self.whitening_ = lists["location"], np.zeros((size, size))
+        self.whitening_[np.tril_indices(size)] = lists["whitening"]
+        check_positive({"diagonal of whitening": self.whitening_.diagonal()})
+        self.n_features_in_ = size
 
     def _scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         # One matrix-vector product a row, not one matrix product: the latter is blocked by the number of rows, and

@@ -48,7 +48,8 @@ def measurements(
         `pcdm_core.detection.largest_batch`. ``id``: the in-distribution set, with the share flagged at the
         calibration's alpha and the realised rates at `ALPHAS`. ``sets``, one for each OOD set: `OodMetrics` of the
         score, the share flagged, the AUROC of bits/dim alone, DeLong's test of the two scores (None with fewer than two
-        images of a kind), and the figures of groups of each of `GROUP_SIZES`.
+        images of a kind), both of these for each score that was compared, and the figures of groups of each of
+        `GROUP_SIZES`.
     """
     n = calibration.calibration_scores.size
     sets = []
@@ -71,19 +72,29 @@ def measurements(
 
 def _against(calibration: Calibration, inside: MeasuredSet, outside: MeasuredSet) -> dict[str, Any]:
     figures = ood_metrics(inside.scores, outside.scores).to_dict()
-    bits = ood_metrics(inside.bits_per_dim, outside.bits_per_dim).to_dict()
-    delong = None
-    if min(len(inside), len(outside)) > 1:
-        test = compare_aurocs(inside.scores, outside.scores, inside.bits_per_dim, outside.bits_per_dim)
-        delong = {"difference": test.difference, "stderr": test.stderr, "p_value": test.p_value}
+    bits = _compared(inside, outside, inside.bits_per_dim, outside.bits_per_dim)
     return {
         "source": outside.source,
         **figures,
         "flagged": _flagged(calibration, outside.p_values),
         "bits_per_dim": {"auroc": bits["auroc"]},
-        "score_against_bits_per_dim": delong,
+        "score_against_bits_per_dim": bits["score_against_it"],
+        "compared": {
+            name: _compared(inside, outside, scores, outside.compared[name]) for name, scores in inside.compared.items()
+        },
         "groups": [_of_groups(calibration, inside, outside, size) for size in GROUP_SIZES],
     }
+
+
+def _compared(
+    inside: MeasuredSet, outside: MeasuredSet, other_in: NDArray[np.float64], other_out: NDArray[np.float64]
+) -> dict[str, Any]:
+    """The AUROC of another score of the same images, and DeLong's test of the detector's score against it."""
+    delong = None
+    if min(len(inside), len(outside)) > 1:
+        test = compare_aurocs(inside.scores, outside.scores, other_in, other_out)
+        delong = {"difference": test.difference, "stderr": test.stderr, "p_value": test.p_value}
+    return {"auroc": ood_metrics(other_in, other_out).to_dict()["auroc"], "score_against_it": delong}
 
 
 def _of_groups(calibration: Calibration, inside: MeasuredSet, outside: MeasuredSet, size: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ class MeasuredSet:
         p_values: conformal p-values of the scores, ``[N]``.
         bits_per_dim: the bound on the negative log-likelihood, bits per dimension, ``[N]``.
         terms: what `bits_per_dim` is the sum of, by name, each ``[N]``.
+        compared: OOD scores by other detectors, by name, each ``[N]``.
     """
 
     source: str
@@ -30,6 +31,7 @@ class MeasuredSet:
     p_values: NDArray[np.float64]
     bits_per_dim: NDArray[np.float64]
     terms: Mapping[str, NDArray[np.float64]]
+    compared: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -29,6 +29,10 @@ def figure_rows(document: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     rows.append(
         ("AUROC, score minus bits/dim (DeLong)", [_difference(one["score_against_bits_per_dim"]) for one in sets])
     )
+    for name in sets[0]["compared"]:
+        compared = [one["compared"][name] for one in sets]
+        rows.append((f"AUROC of {name}", [_interval(one["auroc"]) for one in compared]))
+        rows.append((f"AUROC, score minus {name} (DeLong)", [_difference(one["score_against_it"]) for one in compared]))
     for place, group in enumerate(sets[0]["groups"]):
         name = f"AUROC, groups of {group['size']}"
         rows.append((name, [_interval(one["groups"][place]["auroc"]) for one in sets]))

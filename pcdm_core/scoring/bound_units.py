@@ -8,8 +8,10 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from pcdm_core.detection.layout import CODECS
 from pcdm_core.likelihood import NoiseLevels
 from pcdm_core.model import Cascade
+from pcdm_core.scoring.columns import term_names
 from pcdm_core.scoring.units import Score, Unit
 
 __all__ = ["combine_bound"]
@@ -18,7 +20,7 @@ __all__ = ["combine_bound"]
 def combine_bound(
     parts: Sequence[tuple[Unit, NDArray[np.float64]]], cascade: Cascade, levels: Sequence[NoiseLevels]
 ) -> Score:
-    """The bound of one image, with its terms and its spectrum; no verdict yet.
+    """The bound of one image, with its terms and its features, in the columns of `feature_layout`; no verdict yet.
 
     Args:
         parts: Units of the image and their values, in any order.
@@ -27,14 +29,13 @@ def combine_bound(
     """
     fidelity, scales = parts[0][0].fidelity, cascade.transform.scales
     to_bits = 1 / (cascade.config.dimensions * log(2))
-    names = ["reconstruction"]
-    names += [f"{kind}_scale_{scale}" for kind in ("prior", "diffusion") for scale in range(1, scales + 1)]
     without_network = np.zeros((fidelity.replicates, 1 + scales))
+    codecs = np.zeros(len(CODECS))
     diffusion = np.zeros((fidelity.replicates, scales, fidelity.nodes))
     spectra: dict[tuple[int, int], NDArray[np.float64]] = {}
     for unit, values in parts:
         if unit.scale == 0:
-            without_network[unit.replicate] = values
+            without_network[unit.replicate], codecs = values[: 1 + scales], values[1 + scales :]
         else:
             diffusion[unit.replicate, unit.scale - 1, unit.node] = values[0]
             place = (unit.scale, unit.node)
@@ -44,7 +45,8 @@ def combine_bound(
     stderr = None
     if fidelity.replicates > 1:
         stderr = float(totals.std(ddof=1) / sqrt(fidelity.replicates) * to_bits)
-    terms = np.concatenate((without_network.mean(0), mean_diffusion.sum(1)))
+    terms = np.concatenate((without_network.mean(0), mean_diffusion.sum(1))) * to_bits
+    spectrum = np.log(np.concatenate([spectra[place] for place in sorted(spectra)]) + 1e-12)
     embedded = _embedded(nats, mean_diffusion, levels)
     return Score(
         score=None,
@@ -53,11 +55,11 @@ def combine_bound(
         bits_per_dim=nats * to_bits,
         nats=nats,
         stderr=stderr,
-        terms=dict(zip(names, (terms * to_bits).tolist(), strict=True)),
+        terms=dict(zip(term_names(scales), terms.tolist(), strict=True)),
         diffusion=mean_diffusion * to_bits,
         embedded_bits_per_dim=None if embedded is None else embedded * to_bits,
         network_calls=sum(unit.scale > 0 for unit, _ in parts),
-        features=np.log(np.concatenate([spectra[place] for place in sorted(spectra)]) + 1e-12),
+        features=np.concatenate(([nats * to_bits], terms, codecs, spectrum)),
     )
 
 

@@ -25,7 +25,7 @@ from pcdm_core.scoring.units import Fidelity
 
 __all__ = ["FindingsCache"]
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Of an entry; raised whenever the same model and fidelity give other findings, or the layout changes."""
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class FindingsCache:
     def __init__(self, folder: Path, scorer: CascadeScorer, fidelity: Fidelity) -> None:
         assert scorer.calibration is None or fidelity == scorer.fidelity
         self._folder, self._scorer, self._fidelity = folder, scorer, fidelity
+        self._layout = scorer.layout(fidelity)
         identity = {
             "format_version": FORMAT_VERSION,
             "model_digest": scorer.digest,
@@ -70,7 +71,7 @@ class FindingsCache:
         file = self._folder / f"{key.hex()}.findings"
         kept = self._read(file, key)
         if kept is None:
-            kept = Findings.of(self._scorer.score(images, self._fidelity))
+            kept = Findings.of(self._scorer.score(images, self._fidelity), self._layout)
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(file, _packed(kept, key))
         return kept
@@ -86,20 +87,12 @@ class FindingsCache:
             _log.warning("%s is damaged: its images are scored again", file)
             return None
         with np.load(BytesIO(payload), allow_pickle=False) as arrays:
-            return Findings(
-                arrays["bits_per_dim"], tuple(arrays["names"].tolist()), arrays["terms"], arrays["features"]
-            )
+            return Findings(self._layout, arrays["features"])
 
 
 def _packed(findings: Findings, key: bytes) -> bytes:
     """A digest of key and payload, then the payload."""
     content = BytesIO()
-    np.savez(
-        content,
-        bits_per_dim=findings.bits_per_dim,
-        names=np.array(findings.names),
-        terms=findings.terms,
-        features=findings.features,
-    )
+    np.savez(content, features=findings.features)
     payload = content.getvalue()
     return hashlib.sha256(key + payload).digest() + payload

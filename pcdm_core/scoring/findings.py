@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pcdm_core.detection import Detector, FeatureLayout
 from pcdm_core.scoring.units import Score
 
 __all__ = ["Findings"]
@@ -19,33 +20,34 @@ class Findings:
     """Of images in order: all that a detector and a report need, and that a calibration does not change.
 
     Attributes:
-        bits_per_dim: bound on ``-log2 p(x)`` per dimension, ``[N]``.
-        names: of the terms that it is the sum of, see `Score`.
-        terms: those, bits/dim, ``[N, len(names)]``.
-        features: spectrum of each image, ``[N, D]``.
+        layout: what the columns are.
+        features: of each image, ``[N, len(layout)]``.
     """
 
-    bits_per_dim: NDArray[np.float64]
-    names: tuple[str, ...]
-    terms: NDArray[np.float64]
+    layout: FeatureLayout
     features: NDArray[np.float64]
 
     @classmethod
-    def of(cls, scores: Sequence[Score]) -> Self:
-        """Those of at least one score, all of one model and fidelity."""
-        return cls(
-            np.array([score.bits_per_dim for score in scores], dtype=np.float64),
-            tuple(scores[0].terms),
-            np.array([list(score.terms.values()) for score in scores], dtype=np.float64),
-            np.stack([score.features for score in scores]),
-        )
+    def of(cls, scores: Sequence[Score], layout: FeatureLayout) -> Self:
+        """Those of at least one score, all of one model and fidelity, whose layout it is."""
+        return cls(layout, np.stack([score.features for score in scores]))
 
     @classmethod
     def join(cls, parts: Sequence[Findings]) -> Self:
         """Those of all parts, at least one, in order."""
-        return cls(
-            np.concatenate([part.bits_per_dim for part in parts]),
-            parts[0].names,
-            np.concatenate([part.terms for part in parts]),
-            np.concatenate([part.features for part in parts]),
-        )
+        return cls(parts[0].layout, np.concatenate([part.features for part in parts]))
+
+    @property
+    def bits_per_dim(self) -> NDArray[np.float64]:
+        """Bound on ``-log2 p(x)`` per dimension, ``[N]``."""
+        return self.layout.select(self.features, ("bits_per_dim",))[:, 0]
+
+    @property
+    def terms(self) -> dict[str, NDArray[np.float64]]:
+        """What `bits_per_dim` is the sum of, by name, bits/dim, each ``[N]``."""
+        places = self.layout.places("reconstruction", "prior", "diffusion")
+        return {self.layout.names[place]: np.ascontiguousarray(self.features[:, place]) for place in places}
+
+    def seen_by(self, detector: Detector) -> NDArray[np.float64]:
+        """The columns that a detector wants to see, ``[N, D]``."""
+        return self.layout.select(self.features, detector.kinds)

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from pcdm_core.data import Preprocessing
-from pcdm_core.detection import Calibration, CalibrationIdentity, CalibrationMismatchError
+from pcdm_core.detection import Calibration, CalibrationIdentity, CalibrationMismatchError, FeatureLayout
 from pcdm_core.likelihood import CALLS_PER_STEP, require_density
 from pcdm_core.model import Cascade, load_pretrained
+from pcdm_core.scoring.columns import feature_layout
 from pcdm_core.scoring.evaluator import Evaluator, Part, Precision
 from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
 from pcdm_core.scoring.flow_units import next_step
@@ -67,7 +68,7 @@ class CascadeScorer(Evaluator):
             known["fast"] = Fidelity.model_validate(calibration.identity.fidelity)
         self.fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType(known)
         if calibration is not None:
-            self._check(calibration)
+            self._seen = self._seen_by(calibration)
 
     @classmethod
     def from_pretrained(cls, folder: Path, *, device: torch.device | str = "cpu", calibrated: bool = True) -> Self:
@@ -115,10 +116,24 @@ class CascadeScorer(Evaluator):
             precision=self.precision,
         )
 
-    def _check(self, calibration: Calibration) -> None:
+    def layout(self, fidelity: Fidelity) -> FeatureLayout:
+        """What stands in which column of the features of an evaluation at these settings; empty for the flow."""
+        return feature_layout(self.cascade.transform, fidelity)
+
+    def _seen_by(self, calibration: Calibration) -> NDArray[np.int64]:
+        """Columns that its detector sees; refuses a calibration that was made for something else."""
         differences = calibration.identity.differences(self.identity(self.fidelity, calibration.identity.detector))
-        if differences:
-            raise CalibrationMismatchError("the calibration was made for something else: " + "; ".join(differences))
+        if not differences:
+            detector = calibration.detector
+            try:
+                seen = self.layout(self.fidelity).places(*detector.kinds)
+            except ValueError as error:
+                differences = [str(error)]
+            else:
+                if len(seen) == detector.n_features_in_:
+                    return seen
+                differences = [f"features: calibrated with {detector.n_features_in_}, the evaluation has {len(seen)}"]
+        raise CalibrationMismatchError("the calibration was made for something else: " + "; ".join(differences))
 
     def plan(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Unit]:
         """Units of images ``[N, C, H, W]``: those of the likelihood, and those of the verdict where they are others.
@@ -208,7 +223,7 @@ class CascadeScorer(Evaluator):
             return score
         seen = found[self.fidelity]
         asked = next((score for fidelity, score in found.items() if fidelity != self.fidelity), seen)
-        scores = self.calibration.scores(seen.features[None])
+        scores = self.calibration.scores(seen.features[None, self._seen])
         p_values = self.calibration.p_values(scores)
         return replace(
             asked,

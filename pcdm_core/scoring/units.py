@@ -116,9 +116,9 @@ class UnitResult:
 
     Attributes:
         values: For a network evaluation: its term of the bound, then ``||eps - eps_hat||^2`` of each subband, then
-            ``||eps_hat||^2`` of each. For the terms without network: reconstruction, then the prior of each scale.
-            For the flow, after the last step: the log density, its error, network calls; without network:
-            reconstruction, ``log q(z_0 | x)``.
+            ``||eps_hat||^2`` of each. For the terms without network: reconstruction, the prior of each scale, then the
+            size of the image in each lossless codec, bits/dim. For the flow, after the last step: the log density, its
+            error, network calls; without network: reconstruction, ``log q(z_0 | x)``.
         state: Where a step of the flow ended that is not the last; `Scorer.follow` makes it a unit again.
     """
 
@@ -145,7 +145,8 @@ class Score:
             flow's solver of lower order): how far it lies off tells how far the choice of nodes, or of steps, can be
             trusted. None where there is no such rule (one node, ``certified``).
         network_calls: Network evaluations that it took, those of the verdict among them.
-        features: Spectrum of the image, what the detector sees; empty for the flow of a model without calibration.
+        features: What detectors choose from, in the columns of `CascadeScorer.layout` at the calibrated fidelity, or,
+            for a model without calibration, at the one asked for; empty for the flow of such a model.
     """
 
     score: float | None

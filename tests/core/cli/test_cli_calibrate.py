@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pcdm_core.cli import app
+from pcdm_core.detection import EnsembleDetector
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
@@ -84,6 +85,60 @@ def test_tables_tell_figures_and_rates(workshop: Path) -> None:
     assert code == 0, error
     for words in ("AUROC of bits/dim alone", "FPR at 95 % TPR, ID positive", "groups of 10", "tolerance", "among at"):
         assert words in output
+
+
+def test_other_detectors_are_measured_beside_the_one_in_use(workshop: Path, tmp_path: Path) -> None:
+    shutil.copytree(workshop / "model", tmp_path / "model")
+    data = (f"{workshop / 'smooth.npz'}[:60]", f"{workshop / 'smooth.npz'}[60:]", workshop / "noise.npz")
+    sets = [word for pair in zip(("--fit", "--id", "--ood"), data, strict=True) for word in pair]
+    others = ("--compare", "bits_per_dim", "--compare", "spectrum")
+    options = (*sets, "--nodes", 2, *_QUICK, *others)
+    code, output, error = invoke("calibrate", tmp_path / "model", *options, "--json")
+    assert code == 0, error
+    (row,) = json.loads(output)["sets"]
+    assert list(row["compared"]) == ["bits_per_dim", "spectrum"]
+    assert row["compared"]["bits_per_dim"]["auroc"] == row["bits_per_dim"]["auroc"]
+    assert row["compared"]["bits_per_dim"]["score_against_it"] == row["score_against_bits_per_dim"]
+    assert row["compared"]["spectrum"]["auroc"] == row["auroc"]
+    assert row["compared"]["spectrum"]["score_against_it"] == {"difference": 0.0, "stderr": 0.0, "p_value": 1.0}
+    code, output, error = invoke("calibrate", tmp_path / "model", *options)
+    assert code == 0, error
+    assert "AUROC of spectrum" in output
+    assert "AUROC, score minus bits_per_dim (DeLong)" in output
+
+
+def test_an_ensemble_is_calibrated_of_the_members_asked_for(workshop: Path, tmp_path: Path) -> None:
+    shutil.copytree(workshop / "model", tmp_path / "model")
+    members = ("--detector", "ensemble", "--member", "typicality", "--member", "complexity")
+    code, _, error = invoke("calibrate", tmp_path / "model", "--fit", workshop / "smooth.npz", "--nodes", 2, *members)
+    assert code == 0, error
+    scorer = CascadeScorer.from_pretrained(tmp_path / "model")
+    assert scorer.calibration is not None
+    ensemble = scorer.calibration.detector
+    assert isinstance(ensemble, EnsembleDetector)
+    assert {name: len(own) for name, own in ensemble.columns_.items()} == {"typicality": 1, "complexity": 3}
+    assert scorer.score(np.load(workshop / "noise.npz")["images"][:1, None])[0].p_value is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--compare", "typicality"), "--compare: others are fitted on --fit"),
+        (("--fit", "smooth.npz", "--compare", "forest"), "--id and --ood, give these"),
+        (("--fit", "smooth.npz", "--member", "typicality"), "only --detector ensemble has members"),
+        (("--fit", "smooth.npz", "--detector", "forest"), "unknown detector 'forest'; known: bits_per_dim"),
+        (("--fit", "smooth.npz", "--detector", "ensemble", "--member", "forest"), "unknown member 'forest'"),
+        (("--member", "typicality"), "--member: only with --fit"),
+    ],
+)
+def test_detectors_that_cannot_be_had_are_refused_before_anything_is_scored(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.setattr(CascadeScorer, "score", lambda *_: pytest.fail("scored"))
+    words = [workshop / word if word.endswith(".npz") else word for word in options]
+    code, _, error = invoke("calibrate", workshop / "model", *words)
+    assert code == 2
+    assert message in error
 
 
 def test_a_missing_set_is_told_before_the_others_are_scored(

@@ -8,15 +8,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_scorers import Images, random_pictures, small_scorer
 
+from pcdm_core.detection import SpectrumDetector
 from pcdm_core.scoring import CascadeScorer, Fidelity, Findings, FindingsCache
 
 FAST = Fidelity(nodes=2)
 
 
 def assert_same_bits(one: Findings, other: Findings) -> None:
-    assert one.names == other.names
-    for name in ("bits_per_dim", "terms", "features"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert one.layout == other.layout
+    np.testing.assert_array_equal(one.features, other.features)
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +45,16 @@ def entry(folder: Path) -> Path:
 
 def test_findings_are_those_of_the_scores(scorer: CascadeScorer) -> None:
     scores = scorer.score(random_pictures(3), FAST)
-    found = Findings.of(scores)
+    found = Findings.of(scores, scorer.layout(FAST))
     assert found.bits_per_dim.tolist() == [score.bits_per_dim for score in scores]
-    assert dict(zip(found.names, found.terms[1].tolist(), strict=True)) == scores[1].terms
+    assert {name: values[1] for name, values in found.terms.items()} == scores[1].terms
     assert np.array_equal(found.features[2], scores[2].features)
+    assert np.array_equal(found.seen_by(SpectrumDetector())[2], scores[2].features[-16:])
 
 
 def test_joined_findings_keep_the_order(scorer: CascadeScorer) -> None:
-    found = Findings.of(scorer.score(random_pictures(3), FAST))
-    parts = [
-        Findings(found.bits_per_dim[window], found.names, found.terms[window], found.features[window])
-        for window in (slice(0, 1), slice(1, 3))
-    ]
+    found = Findings.of(scorer.score(random_pictures(3), FAST), scorer.layout(FAST))
+    parts = [Findings(found.layout, found.features[window]) for window in (slice(0, 1), slice(1, 3))]
     assert_same_bits(Findings.join(parts), found)
 
 
@@ -68,7 +66,7 @@ def test_a_block_is_scored_once_and_comes_back_bit_for_bit(
     again = FindingsCache(tmp_path, scorer, FAST).findings(images)
     assert counted == [3]
     assert_same_bits(again, first)
-    assert_same_bits(first, Findings.of(scorer.score(images, FAST)))
+    assert_same_bits(first, Findings.of(scorer.score(images, FAST), scorer.layout(FAST)))
 
 
 def test_an_entry_is_for_these_images_together(scorer: CascadeScorer, counted: list[int], tmp_path: Path) -> None:

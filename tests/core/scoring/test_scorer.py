@@ -3,10 +3,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 from tiny_scorers import Images, random_pictures, small_scorer
 
-from pcdm_core.likelihood import Draw, noise_levels
+from pcdm_core.likelihood import Draw, Method, noise_levels
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
+from pcdm_core.scoring.codecs import codec_bits_per_dim
 
 Noise = Literal["shared", "keyed"]
 FAST = Fidelity(nodes=3)
@@ -290,8 +292,36 @@ def test_standard_error_tells_the_spread_over_seeds() -> None:
 
 
 def test_features_are_errors_and_norms_of_each_band_and_node() -> None:
-    score = small_scorer().score(random_pictures(1), FAST)[0]
-    assert score.features.shape == (3 * 2 * (1 + 3),)  # nodes x (error, norm) x subbands
+    scorer = small_scorer()
+    score, layout = scorer.score(random_pictures(1), FAST)[0], scorer.layout(FAST)
+    spectrum = layout.select(score.features, ("error", "norm"))
+    assert spectrum.shape == (3 * 2 * (1 + 3),)  # nodes x (error, norm) x subbands
+
+
+@pytest.mark.parametrize(("transform", "scales"), [("identity", 1), ("haar", 3), ("laplacian", 2)])
+@pytest.mark.parametrize("method", ["bound", "certified"])
+def test_columns_are_what_their_names_say(transform: str, scales: int, method: Method) -> None:
+    scorer, image = small_scorer(transform, scales), random_pictures(1)
+    fidelity = Fidelity(nodes=2, method=method)
+    score, layout = scorer.score(image, fidelity)[0], scorer.layout(fidelity)
+    assert score.features.shape == (len(layout),)
+    named = dict(zip(layout.names, score.features.tolist(), strict=True))
+    assert named["bits_per_dim"] == score.bits_per_dim
+    assert {name: named[name] for name in score.terms} == score.terms
+    assert [named["webp_bits_per_dim"], named["png_bits_per_dim"]] == codec_bits_per_dim(image[0]).tolist()
+
+
+def test_columns_of_the_spectrum_are_of_their_scale_node_and_subband() -> None:
+    scorer, image, node = small_scorer(), random_pictures(1), 1
+    units = [unit for unit in scorer.plan(image, FAST) if (unit.scale, unit.node) == (2, node)]
+    latents = scorer.latents(units)
+    with torch.inference_mode():
+        prediction = scorer.predict(latents, units)
+    detail = prediction.predicted_noise[0].double().view(3, -1)
+    named = dict(zip(scorer.layout(FAST).names, scorer.score(image, FAST)[0].features.tolist(), strict=True))
+    for band, coefficients in enumerate(detail):
+        expected = float(coefficients.square().sum().log())
+        assert named[f"norm_scale_2_node_{node}_band_{band}"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_without_calibration_there_is_no_verdict() -> None:

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from tiny_scorers import random_pictures, small_cascade, small_scorer
 
-from pcdm_core.detection import Calibration, CalibrationMismatchError
+from pcdm_core.detection import DETECTORS, Calibration, CalibrationMismatchError, SpectrumDetector, detector_named
 from pcdm_core.model import save_pretrained
-from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity
+from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity, Findings
 
 FIDELITY = Fidelity(nodes=2, seed=7)
 
 
 def calibrate(scorer: CascadeScorer, **changes: Any) -> Calibration:
-    features = np.stack([score.features for score in scorer.score(random_pictures(40), FIDELITY)])
+    found = Findings.of(scorer.score(random_pictures(40), FIDELITY), scorer.layout(FIDELITY))
+    features = found.seen_by(SpectrumDetector())
     identity = scorer.identity(FIDELITY, "spectrum").model_copy(update=changes)
     return Calibration.fit(features[:20], features[20:], identity=identity, alpha=0.1)
 
@@ -126,3 +127,23 @@ def test_the_calibration_of_another_folder_is_refused(tmp_path: Path) -> None:
     calibrate(CascadeScorer.from_pretrained(tmp_path / "one")).save(tmp_path / "two" / CALIBRATION_FILE)
     with pytest.raises(CalibrationMismatchError, match="model_digest"):
         CascadeScorer.from_pretrained(tmp_path / "two")
+
+
+def test_a_detector_of_another_number_of_features_is_refused() -> None:
+    scorer, features = small_scorer(), np.random.default_rng(0).normal(size=(40, 5))
+    identity = scorer.identity(FIDELITY, "spectrum")
+    with pytest.raises(CalibrationMismatchError, match="features: calibrated with 5, the evaluation has 16"):
+        small_scorer(calibration=Calibration.fit(features[:20], features[20:], identity=identity))
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS))
+def test_every_detector_judges_by_the_columns_that_it_was_fitted_on(name: str) -> None:
+    scorer, layout = small_scorer(), small_scorer().layout(FIDELITY)
+    found = Findings.of(scorer.score(random_pictures(60), FIDELITY), layout)
+    detector = detector_named(name, layout)
+    seen = found.seen_by(detector)
+    calibration = Calibration.fit(
+        seen[:30], seen[30:], identity=scorer.identity(FIDELITY, name), detector=detector, alpha=0.1
+    )
+    judged = small_scorer(calibration=calibration).score(random_pictures(60)[:2])
+    np.testing.assert_array_equal([score.score for score in judged], -detector.score_samples(seen[:2]))

@@ -1,0 +1,33 @@
+"""Detectors that stand alone, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pcdm_core.detection.base import Detector
+from pcdm_core.detection.likelihoods import (
+    BitsPerDimDetector,
+    ComplexityDetector,
+    ScaleRatioDetector,
+    ScaleTypicalityDetector,
+    TypicalityDetector,
+)
+from pcdm_core.detection.mixture import MixtureDetector, ScoreNormsDetector
+from pcdm_core.detection.spectrum import SpectrumDetector
+
+__all__ = ["SINGLES"]
+
+SINGLES: Mapping[str, type[Detector]] = MappingProxyType(
+    {
+        "mixture": MixtureDetector,
+        "spectrum": SpectrumDetector,
+        "score_norms": ScoreNormsDetector,
+        "bits_per_dim": BitsPerDimDetector,
+        "typicality": TypicalityDetector,
+        "scale_typicality": ScaleTypicalityDetector,
+        "scale_ratio": ScaleRatioDetector,
+        "complexity": ComplexityDetector,
+    }
+)
+"""All but the ensemble, whose members these are."""
