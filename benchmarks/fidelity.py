@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 
 from pcdm_core.data import load_array, open_images
 from pcdm_core.detection import MixtureDetector, compare_aurocs
-from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity, FindingsCache
+from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity, Findings, FindingsCache
 
 FIT, HELD_OUT = "cifar10:train[-5000:-2500]", "cifar10:train[-2500:]"
 NORMAL, ODD, TIMED = 1000, 60, 128
@@ -83,7 +83,9 @@ def features_of(
 ) -> dict[str, Floats]:
     kept, size = FindingsCache(cache, scorer, fidelity), scorer.batch_size
     return {
-        name: np.concatenate([kept.findings(images[at : at + size]).features for at in range(0, len(images), size)])
+        name: Findings.join([kept.findings(images[at : at + size]) for at in range(0, len(images), size)]).seen_by(
+            MixtureDetector()
+        )
         for name, images in track(sets.items(), f"{fidelity.nodes} noise levels")
     }
 

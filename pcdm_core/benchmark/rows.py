@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from pcdm_core.benchmark.material import Material
-from pcdm_core.detection import Calibration, MixtureDetector, SpectrumDetector
+from pcdm_core.detection import DETECTORS, SPECTRUM, Calibration, detector_named
 
 __all__ = [
     "CASCADE_ROWS",
@@ -26,6 +26,7 @@ __all__ = [
     "isolation_forest",
     "one_class_svm",
     "outliers_of",
+    "registered_row",
 ]
 
 Need = Literal["cascade", "pixels", "classifier"]
@@ -85,29 +86,26 @@ def one_class_svm() -> Any:
     return make_pipeline(StandardScaler(), OneClassSVM(nu=_NU))
 
 
+def registered_row(name: str) -> Row:
+    """A detector of `DETECTORS`, with its default parameters."""
+
+    def fit(of: Material) -> ScoreImages:
+        detector = detector_named(name, of.findings.layout)
+        detector.fit(of.findings.seen_by(detector))
+        return lambda material: -detector.score_samples(material.findings.seen_by(detector))
+
+    return Row(name, "cascade", fit)
+
+
 def spectrum(material: Material) -> NDArray[np.float64]:
     """Log errors and norms of the predicted noise, by scale, noise level and subband."""
-    return material.findings.features
-
-
-def bits_per_dim(_: Material) -> ScoreImages:
-    """The likelihood itself."""
-    return lambda material: material.findings.bits_per_dim
-
-
-def typicality(of: Material) -> ScoreImages:
-    """How far the likelihood is from its mean (Nalisnick et al., arXiv 1906.02994, for single images)."""
-    mean = of.findings.bits_per_dim.mean()
-    return lambda material: np.abs(material.findings.bits_per_dim - mean)
+    return material.findings.layout.select(material.findings.features, SPECTRUM)
 
 
 CASCADE_ROWS: Final = (
-    Row("spectrum, mixtures", "cascade", outliers_of(MixtureDetector, spectrum)),
-    Row("spectrum, Mahalanobis", "cascade", outliers_of(SpectrumDetector, spectrum)),
+    *map(registered_row, DETECTORS),
     Row("spectrum, isolation forest", "cascade", outliers_of(isolation_forest, spectrum)),
     Row("spectrum, one-class SVM", "cascade", outliers_of(one_class_svm, spectrum)),
-    Row("bits/dim", "cascade", bits_per_dim),
-    Row("typicality of bits/dim", "cascade", typicality),
 )
 """What is computed from findings of the cascade, by whatever detector; all fitted on the same images."""
 
@@ -116,6 +114,6 @@ def calibrated_row(calibration: Calibration) -> Row:
     """The detector of a model's own calibration, on the images that this was fitted on."""
 
     def fit(_: Material) -> ScoreImages:
-        return lambda material: calibration.scores(spectrum(material))
+        return lambda material: calibration.scores(material.findings.seen_by(calibration.detector))
 
     return Row(f"calibrated detector ({calibration.identity.detector})", "cascade", fit)

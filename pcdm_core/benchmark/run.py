@@ -139,11 +139,15 @@ class Bench:
         with self._progress(f"scoring {name}", len(read.images)) as update:
             for start in range(0, len(read.images), scorer.batch_size):
                 block = read.images[start : start + scorer.batch_size]
-                found = Findings.of(scorer.score(block)) if self._cache is None else self._cache.findings(block)
-                parts.append(found)
+                parts.append(self._findings(block))
                 update(start + len(block))
         outputs = None if self._classifier is None else self._classifier.outputs(read.images)
         return Material(read.images, Findings.join(parts), outputs, read.labels)
+
+    def _findings(self, block: NDArray[np.uint8]) -> Findings:
+        if self._cache is not None:
+            return self._cache.findings(block)
+        return Findings.of(self._scorer.score(block), self._scorer.layout(self._scorer.fidelity))
 
     def _sample(self, images: NDArray[np.uint8]) -> tuple[Material, dict[Need, float], dict[Need, float]]:
         """A few images, and for each need the network calls of one and the core-seconds of all of them."""
@@ -151,7 +155,7 @@ class Bench:
         scores = self._scorer.score(images)
         sample = Material(
             images,
-            Findings.of(scores),
+            Findings.of(scores, self._scorer.layout(self._scorer.fidelity)),
             None if self._classifier is None else self._classifier.outputs(images),
         )
         calls: dict[Need, float] = {"cascade": float(scores[0].network_calls), "pixels": 0.0, "classifier": 1.0}

@@ -17,7 +17,7 @@ needs_pytorch_ood = pytest.mark.skipif(
     importlib.util.find_spec("pytorch_ood") is None,
     reason='pytorch-ood is not installed: pip install "pcdm[benchmark]"',
 )
-UNSUPERVISED = 9
+UNSUPERVISED = len(CASCADE_ROWS) + len(PIXEL_ROWS)
 
 
 def invoke(*arguments: object) -> tuple[int, str, str]:

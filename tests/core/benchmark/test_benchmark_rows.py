@@ -15,7 +15,14 @@ from pcdm_core.benchmark.classifier import Outputs
 from pcdm_core.benchmark.measure import fitted, measured_row
 from pcdm_core.benchmark.peers import wavelet_energies
 from pcdm_core.benchmark.rows import calibrated_row
-from pcdm_core.detection import Calibration, CalibrationIdentity
+from pcdm_core.detection import (
+    CODECS,
+    SPECTRUM,
+    Calibration,
+    CalibrationIdentity,
+    FeatureLayout,
+    SpectrumDetector,
+)
 from pcdm_core.scoring import Findings
 
 needs_pytorch_ood = pytest.mark.skipif(
@@ -23,6 +30,15 @@ needs_pytorch_ood = pytest.mark.skipif(
     reason='pytorch-ood is not installed: pip install "pcdm[benchmark]"',
 )
 UNSUPERVISED = [pytest.param(row, id=row.name) for row in (*CASCADE_ROWS, *PIXEL_ROWS)]
+
+
+LAYOUT = FeatureLayout(
+    (
+        *("bits_per_dim", "reconstruction", "prior_scale_1", "prior_scale_2", "diffusion_scale_1", "diffusion_scale_2"),
+        *CODECS,
+        *(f"{kind}_scale_{scale}_node_0_band_0" for scale in (1, 2) for kind in SPECTRUM),
+    )
+)
 
 
 def material(count: int, seed: int, *, odd: bool = False) -> Material:
@@ -34,8 +50,12 @@ def material(count: int, seed: int, *, odd: bool = False) -> Material:
     # The logits are the first three features: certain for what is normal, undecided for what is odd.
     centres = np.eye(3, 8)[labels] * (0 if odd else 8)
     features = torch.from_numpy(centres + random.normal(0, 1, (count, 8))).float()
-    spectrum = random.normal(9 if odd else 0, 1, (count, 6))
-    findings = Findings(random.normal(7 if odd else 3, 0.2, count), ("one",), np.zeros((count, 1)), spectrum)
+    # Errors and norms, and all that makes up the likelihood, are larger for what is odd.
+    columns = np.where([name.startswith(SPECTRUM) for name in LAYOUT.names], 9 if odd else 0, 7 if odd else 3)
+    # The last term is what the ratio of scales and the typicality of scales go by: it grows by more than the first.
+    columns = columns + np.array([odd * 4 if name == "diffusion_scale_2" else 0 for name in LAYOUT.names])
+    columns = columns - np.array([odd * 9 if name in CODECS else 0 for name in LAYOUT.names])
+    findings = Findings(LAYOUT, columns + random.normal(0, 0.2, (count, len(LAYOUT))))
     return Material(images, findings, Outputs(features, features[:, :3]), labels)
 
 
@@ -69,11 +89,7 @@ def test_what_is_odd_scores_higher_with_a_classifier(place: int) -> None:
 @pytest.mark.parametrize("row", UNSUPERVISED)
 def test_scores_are_the_same_in_every_run_and_for_any_neighbours(row: Row) -> None:
     of, others = material(60, 0), material(12, 1, odd=True)
-    found = others.findings
-    few = Material(
-        others.images[:4],
-        Findings(found.bits_per_dim[:4], found.names, found.terms[:4], found.features[:4]),
-    )
+    few = Material(others.images[:4], Findings(LAYOUT, others.findings.features[:4]))
     first, again = fitted(row, of)(others), fitted(row, of)(few)
     np.testing.assert_allclose(first[:4], again, rtol=1e-9)
 
@@ -82,11 +98,11 @@ def test_a_calibrated_detector_ignores_the_images_of_the_fit() -> None:
     identity = CalibrationIdentity(
         model_digest="0", detector="spectrum", fidelity={}, preprocessing={}, precision="float32"
     )
-    calibration = Calibration.fit(
-        material(60, 3).findings.features, material(60, 4).findings.features, identity=identity
-    )
+    detector = SpectrumDetector()
+    halves = [material(60, seed).findings.seen_by(detector) for seed in (3, 4)]
+    calibration = Calibration.fit(halves[0], halves[1], identity=identity)
     row, others = calibrated_row(calibration), material(5, 1)
-    expected = calibration.scores(others.findings.features)
+    expected = calibration.scores(others.findings.seen_by(detector))
     np.testing.assert_array_equal(row.fit(material(9, 0, odd=True))(others), expected)
     assert row.name == "calibrated detector (spectrum)"
 
