@@ -9,7 +9,7 @@ import pytest
 from tiny_benches import CARD, write_bench
 from typer.testing import CliRunner
 
-from pcdm_core.benchmark import Classifier, save_classifier
+from pcdm_core.benchmark import CASCADE_ROWS, PIXEL_ROWS, Classifier, save_classifier
 from pcdm_core.cli import app
 from pcdm_core.scoring import CascadeScorer
 
