@@ -149,6 +149,7 @@ class Problem(_Answer):
         source: The file at fault, if there is one.
         reason: Why an image is refused, as a stable word.
         errors: Each misfit of a request, in the service's own terms.
+        error: The detail once more, where the Open Inference Protocol wants it.
     """
 
     type: str = "about:blank"
@@ -159,3 +160,4 @@ class Problem(_Answer):
     source: str | None = None
     reason: str | None = None
     errors: tuple[dict[str, Any], ...] | None = None
+    error: str | None = None

@@ -14,7 +14,7 @@ from pcdm_core.scoring import Fidelity, Score, Scorer, Unit, UnitResult
 from service.admission import Admission, DrainRate, Ticket
 from service.fair_queue import FairQueue
 from service.observer import DispatchReason, Observer, Passage
-from service.worker import ModelFailedError, Runner, WorkerDiedError
+from service.runner import ModelFailedError, Runner, WorkerDiedError
 
 __all__ = ["Batcher", "StoppedError"]
 
@@ -72,6 +72,8 @@ class Batcher:
         max_batch: Most units of one batch, and most cost of it: one costs at most as much as an evaluation of the
             largest network, unless it is a solver step.
         max_queue_cost: Most cost of units that wait or run.
+        batch_limit: Seconds after which the worker is taken to hang in a batch of cost `max_batch` or less; a single
+            unit of more cost has as much more time.
         clock: Seconds, by which the work is measured.
         observer: Is told of requests and batches.
     """
@@ -83,12 +85,15 @@ class Batcher:
         *,
         max_batch: int,
         max_queue_cost: float,
+        batch_limit: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         observer: Observer | None = None,
     ) -> None:
         self._scorer = scorer
         self._runner = runner
         self._observer = Observer() if observer is None else observer
+        self._max_batch = max_batch
+        self._batch_limit = batch_limit
         self._rate = DrainRate(clock)
         self._admission = Admission(max_queue_cost, self._rate)
         self._queue: FairQueue[_Job, _Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
@@ -177,7 +182,8 @@ class Batcher:
             finished = 0.0
             self._rate.begin()
             try:
-                results = await self._runner.run([job.units[item.index] for job, item in batch])
+                units = [job.units[item.index] for job, item in batch]
+                results = await self._runner.run(units, limit=self._limit(units))
                 if len(results) != len(batch):
                     raise RuntimeError(f"the scorer gave {len(results)} results for {len(batch)} units")
                 for (job, item), result in zip(batch, results, strict=True):
@@ -194,6 +200,11 @@ class Batcher:
         if self._queue.full:
             return "full"
         return "idle" if idle else "free"
+
+    def _limit(self, units: Sequence[Unit]) -> float | None:
+        if self._batch_limit is None:
+            return None
+        return self._batch_limit * max(1.0, math.fsum(unit.cost for unit in units) / self._max_batch)
 
     def _place(self, job: _Job, index: int, result: UnitResult) -> float:
         """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more.

@@ -1,186 +1,145 @@
-"""What answers requests: the model for planning, the worker that runs it, and whether both are there."""
+"""What answers requests: the models that are served, and whether they are there."""
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
 
-from pcdm_core.data import Preprocessing
-from pcdm_core.scoring import Fidelity, FidelityName, Scorer
-from service.batcher import Batcher
-from service.observer import Observer
-from service.problems import ProblemError
+from service.catalog import model_folders
+from service.model_host import ModelHost
+from service.observer import Observe, Observer
+from service.problems import ProblemError, unavailable
+from service.served_model import Launch, Load, ServedModel
 from service.settings import Settings
-from service.worker import Runner, Worker
 
-__all__ = ["Engine", "Launch", "Load", "ServedModel", "ServedScorer", "launch_worker"]
+__all__ = ["Engine"]
 
 _log: Final = logging.getLogger(__name__)
 
 
-class ServedScorer(Scorer, Protocol):
-    """A scorer that also says what it is, as `CascadeScorer` does."""
-
-    @property
-    def model_name(self) -> str: ...  # noqa: D102
-
-    @property
-    def digest(self) -> str: ...  # noqa: D102
-
-    @property
-    def fidelities(self) -> Mapping[FidelityName, Fidelity]: ...  # noqa: D102
-
-    @property
-    def preprocessing(self) -> Preprocessing: ...  # noqa: D102
-
-    @property
-    def alpha(self) -> float | None: ...  # noqa: D102
-
-    @property
-    def calibration_size(self) -> int | None: ...  # noqa: D102
-
-
-Load = Callable[[Path], ServedScorer]
-"""Turns the model's folder into a scorer; runs in a thread, and once more in every worker process."""
-
-Launch = Callable[[Load, Path, ServedScorer], Runner]
-"""Starts what runs the units that the scorer plans."""
-
-
-def launch_worker(load: Load, folder: Path, scorer: ServedScorer) -> Runner:
-    """Run units in a process of their own: this one never runs a network."""
-    return Worker(load, folder, scorer.digest)
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """What is there once the model is loaded.
-
-    Attributes:
-        scorer: Plans and combines; its networks stay idle.
-        runner: Runs them.
-        batcher: Between the two.
-    """
-
-    scorer: ServedScorer
-    runner: Runner
-    batcher: Batcher
-
-
 class Engine:
-    """The model of one application: being loaded, served, drained, stopped, or failed.
+    """The models of one application: being loaded, served, reloaded, drained, stopped, or failed.
 
     Args:
         settings: What the deployment chose.
         load: See `Load`.
         launch: See `Launch`.
-        observe: What is told of the work done for a model, by its name.
+        observe: See `Observe`.
+
+    Raises:
+        ValueError: As `model_folders`.
 
     Attributes:
-        failure: Why the model could not be loaded; None if it could, or is not yet.
+        hosts: Each model by its name; the first is the default. There is at least one.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        load: Load,
-        launch: Launch,
-        observe: Callable[[str], Observer] = lambda _: Observer(),
-    ) -> None:
-        self._settings = settings
-        self._observe = observe
-        self._load = load
-        self._launch = launch
-        self._loaded: ServedModel | None = None
-        self._detail = "the model is being loaded"
+    def __init__(self, settings: Settings, load: Load, launch: Launch, observe: Observe = lambda _: Observer()) -> None:
+        folders = model_folders(settings.models, settings.model)
+        self.hosts: Mapping[str, ModelHost] = MappingProxyType(
+            {name: ModelHost(name, folder, settings, load, launch, observe) for name, folder in folders.items()}
+        )
         self._draining = False
-        self._requests = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.failure: Exception | None = None
+
+    @property
+    def default(self) -> str:
+        """Name of the model that answers requests that name none."""
+        return next(iter(self.hosts))
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
         """What is loaded, whether or not its worker is up."""
-        return () if self._loaded is None else (self._loaded,)
+        return tuple(host.current for host in self.hosts.values() if host.current is not None)
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why not one model could be loaded; None as long as there is one, or may be."""
+        failures = [host.failure for host in self.hosts.values()]
+        return failures[0] if all(failures) else None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load in the background, so that the server can already say that it is not ready; stop at the end."""
-        loading = asyncio.create_task(self._load_in_thread())
+        starting = [asyncio.create_task(host.start()) for host in self.hosts.values()]
         try:
             yield
         finally:
             self._draining = True
-            loading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await loading
-            if self._loaded is not None:
-                await self._loaded.batcher.stop()
-                await self._loaded.runner.stop()
+            for task in starting:
+                task.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
+            await asyncio.gather(*(host.stop() for host in self.hosts.values()))
 
     async def drain(self) -> None:
         """Refuse new requests, and wait for those under way."""
         self._draining = True
-        await self._idle.wait()
+        await asyncio.gather(*(host.drain() for host in self.hosts.values()))
+
+    def host(self, name: str | None = None) -> ModelHost:
+        """The model of this name, by default the first.
+
+        Raises:
+            ProblemError: The 404 that names those that there are.
+        """
+        found = self.hosts.get(self.default if name is None else name)
+        if found is None:
+            raise ProblemError(404, "no-such-model", f"there is no model {name}, only {', '.join(self.hosts)}")
+        return found
+
+    def ready(self, name: str | None = None) -> ServedModel:
+        """What answers requests to a model now, by default the first.
+
+        Raises:
+            ProblemError: The 404 of `host`, or the 503 that says why there is nothing.
+        """
+        host = self.host(name)
+        self._refuse_draining()
+        return host.ready()
+
+    def require_all(self) -> None:
+        """Raise the 503 that says why, unless every model is ready.
+
+        Raises:
+            ProblemError: That.
+        """
+        self._refuse_draining()
+        for name, host in self.hosts.items():
+            try:
+                host.ready()
+            except ProblemError as error:
+                detail = error.detail if len(self.hosts) == 1 else f"{name}: {error.detail}"
+                raise unavailable(error.slug, detail) from error
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[ServedModel]:
+    def serving(self, name: str | None = None) -> Iterator[ServedModel]:
         """For one request: what answers it, which stays there until the request is done.
 
         Raises:
-            ProblemError: The 503 that says why there is nothing.
+            ProblemError: As `ready`.
         """
-        loaded = self.ready()
-        self._requests += 1
-        self._idle.clear()
-        try:
-            yield loaded
-        finally:
-            self._requests -= 1
-            if not self._requests:
-                self._idle.set()
+        model = self.ready(name)
+        with model.serving():
+            yield model
 
-    def ready(self) -> ServedModel:
-        """What answers requests now.
+    async def reload(self, name: str) -> ServedModel:
+        """As `ModelHost.reload`.
 
         Raises:
-            ProblemError: The 503 that says why there is nothing.
+            ProblemError: As that and as `ready`.
         """
+        host = self.host(name)
+        self._refuse_draining()
+        return await host.reload()
+
+    async def reload_all(self) -> None:
+        """Reload one model after another, and log what fails."""
+        for name in self.hosts:
+            try:
+                await self.reload(name)
+            except ProblemError as error:
+                _log.warning("%s is not reloaded: %s", name, error.detail)
+
+    def _refuse_draining(self) -> None:
         if self._draining:
-            raise _unavailable("stopping", "the service is stopping")
-        if self._loaded is None:
-            raise _unavailable("not-ready", self._detail)
-        if not self._loaded.runner.up:
-            raise _unavailable("not-ready", "the worker that runs the model is being started")
-        return self._loaded
-
-    async def _load_in_thread(self) -> None:
-        folder = self._settings.model
-        try:
-            scorer = await asyncio.to_thread(self._load, folder)
-        except Exception as error:
-            self.failure, self._detail = error, "the model could not be loaded; the log says why"
-            # An unfit folder is explained by its message alone; anything else is a fault of ours, to be traced.
-            unfit = isinstance(error, (ValueError, OSError))
-            _log.error("cannot load the model in %s: %s", folder, error, exc_info=not unfit)
-            return
-        runner = self._launch(self._load, folder, scorer)
-        batcher = Batcher(
-            scorer,
-            runner,
-            max_batch=self._settings.max_batch,
-            max_queue_cost=self._settings.max_queue_cost,
-            observer=self._observe(scorer.model_name),
-        )
-        self._loaded = ServedModel(scorer, runner, batcher)
-        await runner.until_up()
-        _log.info("serving %s (%s)", scorer.model_name, scorer.digest)
-
-
-def _unavailable(slug: str, detail: str) -> ProblemError:
-    # A worker is back within about a second, and a stopping server's successor may be there already.
-    return ProblemError(503, slug, detail, retry_after=1)
+            raise unavailable("stopping", "the service is stopping")

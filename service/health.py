@@ -34,13 +34,13 @@ def health_router(engine: Engine) -> APIRouter:
 
     @router.get(
         "/readyz",
-        summary="Whether requests would be answered",
+        summary="Whether requests would be answered, of every model",
         responses=problem_responses(
-            status_503="The model is not loaded, its worker is being started, or the server is stopping."
+            status_503="A model is not loaded, its worker is being started, or the server is stopping."
         ),
     )
     async def readyz() -> Health:
-        engine.ready()
+        engine.require_all()
         return Health()
 
     return router

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, Protocol, get_args
+from weakref import WeakKeyDictionary
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from service.drift import DriftWindow
-from service.engine import ServedModel, ServedScorer
 from service.observer import DispatchReason
+from service.served_model import ServedModel
 
 __all__ = ["Metrics", "Scored", "Verdict"]
 
@@ -53,7 +54,8 @@ class Metrics:
     def __init__(self, *, drift_window: int) -> None:
         self.registry = CollectorRegistry()
         self._drift_window = drift_window
-        self._drift: dict[str, tuple[str, DriftWindow]] = {}
+        # Of a model and not of its name: one that is replaced takes its window along.
+        self._drift: WeakKeyDictionary[ServedModel, DriftWindow] = WeakKeyDictionary()
         model = ("model",)
         self._requests = self._counter("requests", "Requests that were answered.", ("method", "route", "status"))
         self._request_seconds = self._histogram(
@@ -79,14 +81,9 @@ class Metrics:
     def _histogram(self, name: str, documentation: str, buckets: Sequence[float], labels: Sequence[str]) -> Histogram:
         return Histogram(f"pcdm_{name}", documentation, labels, registry=self.registry, buckets=buckets)
 
-    def watch(self, models: Callable[[], Iterable[ServedModel]], alpha: float | None) -> None:
-        """Read the state of the models that are served whenever the metrics are asked for.
-
-        Args:
-            models: Gives them.
-            alpha: The level that the deployment chose, if it did.
-        """
-        self.registry.register(_Models(models, alpha, self._drift_of))
+    def watch(self, models: Callable[[], Iterable[ServedModel]]) -> None:
+        """Read the state of the models that are served whenever the metrics are asked for."""
+        self.registry.register(_Models(models, self._drift_of))
 
     def begin(self, model: str) -> None:
         """Show a model's counts from zero on, as a rate over a count that was not there says nothing."""
@@ -118,9 +115,9 @@ class Metrics:
         self._batch_units.labels(model).observe(units)
         self._batch_seconds.labels(model).observe(seconds)
 
-    def answered(self, scorer: ServedScorer, results: Iterable[Scored]) -> None:
+    def answered(self, served: ServedModel, results: Iterable[Scored]) -> None:
         """Count the images of a request that is answered, and let their p-values into the model's window of drift."""
-        model = scorer.model_name
+        model = served.name
         p_values = []
         for one in results:
             verdict: Verdict = "uncalibrated" if one.is_ood is None else "ood" if one.is_ood else "normal"
@@ -131,19 +128,17 @@ class Metrics:
             if one.p_value is not None:
                 self._p_values.labels(model).observe(one.p_value)
                 p_values.append(one.p_value)
-        if (window := self._drift_of(scorer)) is not None:
+        if (window := self._drift_of(served)) is not None:
             window.add(p_values)
 
-    def _drift_of(self, scorer: ServedScorer) -> DriftWindow | None:
-        """The window of a calibrated model; a new one where another model or calibration took the name."""
-        if scorer.calibration_size is None:
+    def _drift_of(self, served: ServedModel) -> DriftWindow | None:
+        """The window of a model, if it is calibrated."""
+        size = served.scorer.calibration_size
+        if size is None:
             return None
-        identity = f"{scorer.digest}/{scorer.calibration_size}"
-        known, window = self._drift.get(scorer.model_name, (None, None))
-        if window is None or known != identity:
-            window = DriftWindow(scorer.calibration_size, window=self._drift_window)
-            self._drift[scorer.model_name] = identity, window
-        return window
+        if served not in self._drift:
+            self._drift[served] = DriftWindow(size, window=self._drift_window)
+        return self._drift[served]
 
 
 class _Models(Collector):
@@ -152,11 +147,9 @@ class _Models(Collector):
     def __init__(
         self,
         models: Callable[[], Iterable[ServedModel]],
-        alpha: float | None,
-        drift_of: Callable[[ServedScorer], DriftWindow | None],
+        drift_of: Callable[[ServedModel], DriftWindow | None],
     ) -> None:
         self._models = models
-        self._alpha = alpha
         self._drift_of = drift_of
 
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily | InfoMetricFamily]:
@@ -177,22 +170,21 @@ class _Models(Collector):
         info = InfoMetricFamily("pcdm_model", "The models that are served.", labels=label)
         for model in self._models():
             scorer = model.scorer
-            name = [scorer.model_name]
+            name = [model.name]
             units.add_metric(name, model.batcher.pending)
             cost.add_metric(name, model.batcher.backlog)
             up.add_metric(name, model.runner.up)
             restarts.add_metric(name, model.runner.restarts)
-            window = self._drift_of(scorer)
+            window = self._drift_of(model)
             drift = None if window is None else window.report()
             if drift is not None:
                 statistic.add_metric(name, drift.statistic)
                 p_value.add_metric(name, drift.p_value)
-            alpha = scorer.alpha if self._alpha is None else self._alpha
             info.add_metric(
                 name,
                 {
                     "digest": scorer.digest,
-                    "alpha": "" if alpha is None else str(alpha),
+                    "alpha": "" if model.alpha is None else str(model.alpha),
                     "calibration_size": str(scorer.calibration_size or 0),
                 },
             )

@@ -1,8 +1,9 @@
 """What the batcher tells of its work, to whoever keeps count of it."""
 
+from collections.abc import Callable
 from typing import Literal
 
-__all__ = ["DispatchReason", "Observer", "Passage"]
+__all__ = ["DispatchReason", "Observe", "Observer", "Passage"]
 
 DispatchReason = Literal["idle", "full", "free", "retry"]
 """Why a batch left when it did: the worker had nothing to do; nothing more fitted in; the worker became free, and took
@@ -28,3 +29,7 @@ class Observer:
 
     def ran(self, units: int, reason: DispatchReason, seconds: float) -> None:
         """A batch has run, well or not."""
+
+
+Observe = Callable[[str], Observer]
+"""What is told of the work done for a model, by its name."""

@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from pcdm_core.data import ImageError
 from service.admission import OverloadedError
 from service.batcher import StoppedError
+from service.runner import ModelFailedError, WorkerDiedError
 from service.schemas import Problem
 from service.tracing import TRACE_RESPONSE_HEADER
-from service.worker import ModelFailedError, WorkerDiedError
 
-__all__ = ["PROBLEM_MEDIA_TYPE", "REQUEST_ID_HEADER", "ProblemError", "install_problem_handlers"]
+__all__ = ["PROBLEM_MEDIA_TYPE", "REQUEST_ID_HEADER", "ProblemError", "install_problem_handlers", "unavailable"]
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 REQUEST_ID_HEADER: Final = "X-Request-ID"
@@ -29,11 +29,16 @@ _TITLES: Final = {
     "invalid-request": "The request does not fit the interface",
     "model-failed": "The model failed",
     "no-such-fidelity": "The model has no such fidelity",
+    "no-such-model": "There is no such model",
     "not-ready": "The model is not ready",
     "overloaded": "Too much work is waiting",
+    "reload-disabled": "Models are not reloaded by request",
+    "reload-failed": "The model could not be reloaded",
+    "reload-under-way": "The model is being loaded already",
     "request-too-large": "The request is too large",
     "stopping": "The service is stopping",
     "too-many-images": "Too many images in one request",
+    "unsupported-encoding": "The encoding of the content is not accepted",
     "worker-died": "The worker died of an image",
 }
 _IMAGE_STATUS: Final = {"unsupported-format": 415, "too-many-bytes": 413}
@@ -54,6 +59,12 @@ class ProblemError(HTTPException):
     def __init__(self, status: int, slug: str, detail: str, *, retry_after: int | None = None) -> None:
         super().__init__(status, detail, None if retry_after is None else {"Retry-After": str(retry_after)})
         self.slug = slug
+
+
+def unavailable(slug: str, detail: str) -> ProblemError:
+    """The 503 of what will soon be there."""
+    # A worker is back within about a second, and a stopping server's successor may be there already.
+    return ProblemError(503, slug, detail, retry_after=1)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -79,6 +90,8 @@ def _answer(
 ) -> JSONResponse:
     request_id = str(request.state.request_id)
     request.state.problem = slug  # for the metrics
+    if request.scope["path"].removeprefix(request.scope.get("root_path", "")).startswith("/v2"):
+        members["error"] = detail
     problem = Problem(
         type="about:blank" if slug is None else f"urn:problem-type:pcdm:{slug}",
         title=HTTPStatus(status).phrase if slug is None else _TITLES[slug],

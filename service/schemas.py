@@ -8,7 +8,7 @@ from pcdm_core.likelihood import Divergence, Method, NoiseKind, Rule
 from pcdm_core.scoring import FidelityName
 from service.examples import problem_example, score_example
 
-__all__ = ["Errors", "Health", "ImageScore", "Problem", "ScoreAnswer", "ServedFidelity", "problem_responses"]
+__all__ = ["Errors", "Finite", "Health", "ImageScore", "Problem", "ScoreAnswer", "ServedFidelity", "problem_responses"]
 
 # A value that is not a number has no form in JSON; answering `null` for it would hide a fault.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -88,6 +88,7 @@ class Problem(_Answer):
     request_id: str
     source: str | None = Field(default=None, description="The file at fault.")
     reason: str | None = Field(default=None, description="Why an image is refused, as a stable word.")
+    error: str | None = Field(default=None, description="Under /v2: `detail`, where clients of that protocol look.")
     errors: list[dict[str, str]] | None = Field(default=None, description="Each misfit: its location and message.")
 
 

@@ -17,14 +17,19 @@ class Settings(BaseSettings):
     """Settings of one server, read from variables named `PCDM_` and the field (`PCDM_PORT`, ...).
 
     Attributes:
-        model: Folder of the model to serve.
+        model: Folder of the model to serve, if it is the only one.
+        models: Several models, comma-separated: each a folder, `name=folder`, or a folder that holds one folder a
+            model. The first answers requests that name none.
+        allow_reload: Whether a request, or the signal SIGHUP, may make the server read its models anew.
         host: Address to listen on.
         port: Port to listen on.
         alpha: Flag an image when its p-value is at most this; `None` leaves the decision to the model's own level.
         max_batch: Most units that run through the model together, and most work: a solver step counts as all of its
             network evaluations.
-        max_queue_cost: Most work that waits or runs, in evaluations of the largest network; beyond it requests are
-            refused.
+        batch_timeout_ms: Longest time that a batch may take; then its worker is taken to hang, and replaced. A single
+            step of more work than `max_batch` has as much more time.
+        max_queue_cost: Most work of one model that waits or runs, in evaluations of its largest network; beyond it
+            requests are refused.
         request_timeout_ms: Longest time that a request may take once it has been received; clients may ask for less.
         max_images: Most images in one request. Multipart parsing stops at 1,000 files anyway.
         max_request_bytes: Largest body of one request.
@@ -40,10 +45,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="PCDM_", frozen=True)
 
     model: Path = Path("weights/cifar10-haar")
+    models: str = ""
+    allow_reload: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     alpha: float | None = Field(default=None, gt=0, lt=1)
     max_batch: int = Field(default=64, ge=1)
+    batch_timeout_ms: int = Field(default=120_000, ge=1)
     max_queue_cost: float = Field(default=20_000, gt=0, allow_inf_nan=False)
     request_timeout_ms: int = Field(default=300_000, ge=1)
     max_images: int = Field(default=256, ge=1, le=1000)

@@ -6,60 +6,22 @@ import logging
 import multiprocessing
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pcdm_core.scoring import Unit, UnitResult
 from service.backoff import Backoff
+from service.runner import ModelFailedError, WorkerDiedError
 from service.worker_process import Failed, Loaded, Ran, UnitRunner, serve_units
 
-__all__ = ["ModelFailedError", "Runner", "Worker", "WorkerDiedError"]
+__all__ = ["Worker"]
 
 _log: Final = logging.getLogger(__name__)
 # Forked from a server that has imported everything and has run no network: a new worker is there within a second,
 # where a fresh interpreter would first import for several.
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["service.worker_process"])
-
-
-class ModelFailedError(RuntimeError):
-    """The model raised an exception on a batch; the message is its traceback, or the cause says how."""
-
-
-class WorkerDiedError(RuntimeError):
-    """The process that ran a batch ended before it answered."""
-
-
-class Runner(Protocol):
-    """Runs batches, one at a time, away from the event loop."""
-
-    @property
-    def up(self) -> bool:
-        """Whether a batch would be run now."""
-        ...
-
-    async def until_up(self) -> None:
-        """Wait for that."""
-        ...
-
-    @property
-    def restarts(self) -> int:
-        """How often what runs them had to be started again."""
-        ...
-
-    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
-        """Results of units of one bucket, in order.
-
-        Raises:
-            ModelFailedError: The model raised an exception.
-            WorkerDiedError: The worker ended first.
-        """
-        ...
-
-    async def stop(self) -> None:
-        """End the worker, for good."""
-        ...
 
 
 class _Process:
@@ -80,6 +42,7 @@ class _Process:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[list[UnitResult]] | None = None
         self._killed = False
+        self._hung: str | None = None
         self._sending = threading.Lock()
         self._pipe, self._far_end = _CONTEXT.Pipe()
         arguments = (self._far_end, load, folder)
@@ -126,7 +89,7 @@ class _Process:
         self.alive = False
         for future in (self.loaded, self._answer):
             if future is not None and not future.done():
-                future.set_exception(WorkerDiedError(fault))
+                future.set_exception(WorkerDiedError(fault if self._hung is None else self._hung))
 
     def _finish(self) -> None:
         if not self.ended.done():
@@ -142,13 +105,29 @@ class _Process:
         """Minus the signal that killed it, or its status; None before its end, and if it was never started."""
         return self._process.exitcode
 
-    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+    async def run(self, units: Sequence[Unit], limit: float | None) -> list[UnitResult]:
         """As `Runner.run`."""
         assert self._answer is None or self._answer.done()
         answer: asyncio.Future[list[UnitResult]] = self._loop.create_future()
         self._answer = answer
-        await self._send(list(units))
-        return await answer
+        with self.limited(limit, "run a batch"):
+            await self._send(list(units))
+            return await answer
+
+    @contextlib.contextmanager
+    def limited(self, limit: float | None, task: str) -> Iterator[None]:
+        """Kill it when what is within takes longer than so many seconds: then that ends as if it had died."""
+        alarm = None if limit is None else self._loop.call_later(limit, self._give_up, limit, task)
+        try:
+            yield
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    def _give_up(self, limit: float, task: str) -> None:
+        self._hung = f"the worker took longer than {limit:,.6g} s to {task}, and was killed"
+        _log.error("%s (process %d)", self._hung, self.pid or 0)
+        self.kill()
 
     async def stop(self, grace: float) -> None:
         """Let it finish its batch, for at most `grace` seconds."""
@@ -182,6 +161,7 @@ class Worker:
         digest: That the model has to have, as units are planned for that one.
         backoff: Between an end and the next start.
         grace: Seconds that a batch may still run when the service stops.
+        load_limit: Seconds after which a process that has not loaded the model is taken to hang.
     """
 
     def __init__(
@@ -192,14 +172,17 @@ class Worker:
         *,
         backoff: Backoff | None = None,
         grace: float = 5.0,
+        load_limit: float = 600.0,
     ) -> None:
         self._load = load
         self._folder = folder
         self._digest = digest
         self._backoff = Backoff(time.monotonic) if backoff is None else backoff
         self._grace = grace
+        self._load_limit = load_limit
         self._process: _Process | None = None
-        self._came_up = asyncio.Event()
+        self._fault: str | None = None
+        self._changed = asyncio.Event()  # came up, or ended
         self._stopping = False
         self._restarts = 0
         self._keeping = asyncio.create_task(self._keep())
@@ -220,16 +203,24 @@ class Worker:
         return self._process.pid if self._process is not None and self._process.alive else None
 
     async def until_up(self) -> None:
-        """Wait for that."""
+        """As `Runner.until_up`."""
         while not self.up:
-            self._came_up.clear()
-            await self._came_up.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
-    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+    async def until_started(self) -> None:
+        """As `Runner.until_started`."""
+        while self._process is None:
+            if self._fault is not None:
+                raise WorkerDiedError(self._fault)
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
         """As `Runner.run`."""
         if self._process is None or not self._process.alive:
             raise WorkerDiedError("no worker is up")
-        return await self._process.run(units)
+        return await self._process.run(units, limit)
 
     async def stop(self) -> None:
         """End the process, after its batch if that does not take long, and start no other."""
@@ -250,6 +241,8 @@ class Worker:
                 process.kill()
             if self._stopping:
                 return
+            self._fault = fault
+            self._changed.set()
             delay = self._backoff.failed()
             _log.error("%s; another is started in %.2f s", fault, delay)
             await asyncio.sleep(delay)
@@ -258,7 +251,8 @@ class Worker:
     async def _watch(self, process: _Process) -> str:
         """Live through one process, and return how it ended."""
         try:
-            digest = await process.loaded
+            with process.limited(self._load_limit, "load the model"):
+                digest = await process.loaded
         except ModelFailedError as error:
             await process.ended
             return f"the worker cannot load the model in {self._folder}: {error}"
@@ -268,10 +262,10 @@ class Worker:
         if digest != self._digest:
             process.kill()
             await process.ended
-            return f"the model in {self._folder} has been replaced (by {digest}): the service needs a restart"
+            return f"the model in {self._folder} has been replaced (by {digest}): reload it, or restart the service"
         self._process = process
         self._backoff.up()
-        self._came_up.set()
-        _log.info("the worker is up (process %d)", process.pid)
+        self._changed.set()
+        _log.info("the worker is up (process %d) with the model in %s", process.pid, self._folder)
         await process.ended
         return f"the worker ended (exit code {process.exit_code})"

@@ -70,7 +70,7 @@ def serve_units(pipe: Connection, load: Callable[[Path], UnitRunner], folder: Pa
         folder: Of the model.
     """
     # Signals reach every process of a terminal or of a service manager's group; when to end is for the API to say.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):  # the other end was closed, or its process killed
         try:

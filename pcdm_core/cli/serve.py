@@ -33,7 +33,7 @@ class _Engine(Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Ends when its model cannot be loaded, and lets requests under way finish before it stops to listen."""
+    """Ends when no model can be loaded, and lets requests under way finish before it stops to listen."""
 
     def __init__(self, config: uvicorn.Config, engine: _Engine) -> None:
         super().__init__(config)
@@ -53,29 +53,47 @@ class _Server(uvicorn.Server):
 
 
 def serve(
+    context: typer.Context,
     model: ModelOption = DEFAULT_MODEL,
+    models: Annotated[
+        str,
+        typer.Option(
+            envvar="PCDM_MODELS",
+            help="Several models instead: comma-separated folders, name=folder, or a folder with one folder a model.",
+        ),
+    ] = "",
     host: Annotated[str, typer.Option(envvar="PCDM_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, envvar="PCDM_PORT", help="Port to listen on; 0 takes a free one.")
     ] = 8000,
 ) -> None:
-    """Answer POST /score over HTTP; end with status 2 if the port is in use or the model cannot be loaded."""
-    with errors(), _listen(host, port) as listener:
-        _run(listener, model)
+    """Answer POST /score over HTTP; end with status 2 if the port is in use or no model can be loaded."""
+    with errors():
+        if _typed(context, "model"):
+            if _typed(context, "models"):
+                raise ValueError("--model and --models: choose one")
+            models = ""  # of the environment, which gives way to the command line
+        with _listen(host, port) as listener:
+            _run(listener, model, models)
 
 
-def _run(listener: socket.socket, model: Path) -> None:
+def _typed(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _run(listener: socket.socket, model: Path, models: str) -> None:
     """Serve until told to stop.
 
     Raises:
-        ValueError: A setting is out of its range, or the model cannot be loaded.
+        ValueError: A setting is out of its range, or no model can be loaded.
         OSError: The port for metrics and health is in use.
     """
     # By name: the core knows nothing of HTTP, and must load where the service is not installed.
     service = importlib.import_module("service")
     host, port = listener.getsockname()[:2]
     try:
-        settings = service.Settings(model=model, host=host, port=port)
+        settings = service.Settings(model=model, models=models, host=host, port=port)
     except ValidationError as error:
         wrong = (f"PCDM_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         raise ValueError("; ".join(wrong)) from error
@@ -85,7 +103,7 @@ def _run(listener: socket.socket, model: Path) -> None:
         app.state.health.bind()
     server = _Server(uvicorn.Config(app, log_config=None, access_log=False), app.state.engine)
     # The server itself keeps silent about a socket that it was handed.
-    _log.info("listening on %s, loading the model in %s", _url(host, port), model)
+    _log.info("listening on %s, loading the model in %s", _url(host, port), models or model)
     with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped
         server.run(sockets=[listener])
     if app.state.engine.failure is not None:

@@ -102,9 +102,24 @@ class CascadeScorer(Evaluator):
         return None if self.calibration is None else self.calibration.alpha
 
     @property
+    def detector(self) -> str | None:
+        """Name of the detector, or None without calibration."""
+        return None if self.calibration is None else self.calibration.identity.detector
+
+    @property
     def calibration_size(self) -> int | None:
         """Number n of calibration scores, of which p-values are ranks over n + 1, or None without calibration."""
         return None if self.calibration is None else self.calibration.calibration_scores.size
+
+    @property
+    def scales(self) -> int:
+        """Number of scales of the cascade."""
+        return self.cascade.transform.scales
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained values of the cascade."""
+        return sum(parameter.numel() for parameter in self.cascade.parameters())
 
     def identity(self, fidelity: Fidelity, detector: str) -> CalibrationIdentity:
         """What a calibration of this scorer is bound to."""

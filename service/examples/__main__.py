@@ -32,7 +32,7 @@ async def ask() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         RuntimeError: The application gave another status than the one to be shown.
     """
     sample = SAMPLE.read_bytes()
-    settings = Settings(model=MODEL, alpha=None, max_images=256)  # whatever the environment says
+    settings = Settings(model=MODEL, models="", alpha=None, max_images=256)  # whatever the environment says
     app = create_app(settings)
     transport = httpx.ASGITransport(app)
     headers = {"X-Request-ID": EXAMPLE_REQUEST_ID}

@@ -23,8 +23,8 @@ from pcdm_core.data import Preprocessing
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig
 from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, Score, Unit, UnitResult
 from service import Settings, create_app
-from service.engine import ServedScorer
-from service.worker import Runner, WorkerDiedError
+from service.runner import Runner, WorkerDiedError
+from service.served_model import ServedScorer
 
 # The builders of hostile images live with the decoder's tests; pytest finds only a test's own folder.
 sys.path.append(str(Path(__file__).parents[1] / "core" / "data"))
@@ -46,12 +46,17 @@ def tiny_scorer() -> CascadeScorer:
 
 
 class FragileScorer(CascadeScorer):
-    """A real scorer whose process is killed by a white first pixel, and that fails at a black one."""
+    """A real scorer whose process is killed by a first pixel of 255, and that fails at one of 0.
+
+    At one of 253 its process hangs, at the finest scale only: every time costs a limit to wait for.
+    """
 
     def run(self, units: Sequence[Unit]) -> list[UnitResult]:
         pixels = {int(unit.image.flat[0]) for unit in units}
         if 255 in pixels:
             os.kill(os.getpid(), signal.SIGKILL)
+        if 253 in pixels and units[0].scale == 2:
+            threading.Event().wait()
         if 0 in pixels:
             raise FloatingPointError("broken on purpose")
         return super().run(units)
@@ -117,7 +122,10 @@ class SteeredModel(SteeredScorer):
 
     model_name = "steered"
     digest = "0"
+    scales = 1
+    parameters = 0
     alpha = None
+    detector = None
     calibration_size = None
     fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType({"fast": Fidelity(nodes=1)})
     preprocessing = Preprocessing(channels=1, height=1, width=2)
@@ -150,7 +158,10 @@ class InThread:
     async def until_up(self) -> None:
         await self._up.wait()
 
-    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+    async def until_started(self) -> None:
+        await self.until_up()
+
+    async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:  # noqa: ARG002
         return await asyncio.to_thread(self._run, units)
 
     async def stop(self) -> None:
@@ -188,6 +199,7 @@ def in_thread(_load: Any, _folder: Path, scorer: ServedScorer) -> Runner:
 async def serving(scorer: Any = None, settings: Settings = SETTINGS) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a started application whose model is loaded."""
     loaded = tiny_scorer() if scorer is None else scorer
+    settings = settings.model_copy(update={"models": f"{loaded.model_name}={settings.model}"})
     app = create_app(settings, load=lambda _: loaded, launch=in_thread)
     # A server logs an unexpected exception and goes on; so does this transport.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -33,7 +33,12 @@ class Server:
     @property
     def worker(self) -> int:
         """Id of the newest worker process."""
-        return int(re.findall(r"the worker is up \(process (\d+)\)", self.log.read_text())[-1])
+        return self.workers[-1]
+
+    @property
+    def workers(self) -> list[int]:
+        """Ids of all worker processes so far."""
+        return [int(pid) for pid in re.findall(r"the worker is up \(process (\d+)\)", self.log.read_text())]
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -43,12 +48,12 @@ class Server:
 
 @contextlib.contextmanager
 def server(model: Path, **settings: object) -> Iterator[Server]:
-    """A server that is ready; killed at the end, if it has not ended by then."""
+    """A server that is ready; killed at the end, if it has not ended by then. `models` stands for `model`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PCDM_")}
     environment |= {f"PCDM_{name.upper()}": str(value) for name, value in settings.items()} | {"OMP_NUM_THREADS": "1"}
     log = model.parent / "log"
     with log.open("wb") as file:
-        command = [*COMMAND, "--model", str(model)]
+        command = [*COMMAND] if "models" in settings else [*COMMAND, "--model", str(model)]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
     running = Server(process, log)
     try:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from service_doubles import (
     SETTINGS,
+    FragileScorer,
     SteeredModel,
     check_problem,
     in_thread,
@@ -87,6 +88,25 @@ async def test_an_image_that_kills_the_worker_twice_is_a_500_and_the_next_reques
         assert (await score(client, ("a.png", steered(1)))).status_code == 200
     assert problem["type"].endswith("worker-died")
     assert scorer.batches == [[254], [254], [1]]
+
+
+async def test_only_the_image_at_which_a_real_worker_hangs_is_a_500(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_pretrained(tiny_cascade(), tmp_path / "toy")
+    hanging = photo(8, 8)
+    hanging.putpixel((0, 0), (253, 0, 0))
+    # As long as a healthy batch may take on a slow machine: it is waited for in full, twice.
+    settings = Settings(model=tmp_path / "toy", batch_timeout_ms=1500)
+    app = create_app(settings, load=FragileScorer.from_pretrained)
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as client:
+        await until_ready(client)
+        asked = [score(client, ("a.png", data)) for data in (NATIVE, encode(hanging))]
+        fine, lost = await asyncio.gather(*asked)
+        assert fine.status_code == 200, fine.text
+        assert check_problem(lost, 500)["type"].endswith("worker-died")
+    assert caplog.text.count("took longer than 1.5 s to run a batch, and was killed") == 2
 
 
 async def test_overload_is_a_429_that_says_when_to_come_again() -> None:
@@ -176,8 +196,22 @@ async def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path, caplog: pyt
 async def test_the_interface_describes_every_answer() -> None:
     async with serving() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    errors = {"/score": {"400", "413", "415", "422", "429", "500", "503", "504"}, "/readyz": {"503"}}
-    errors |= {"/healthz": set(), "/metrics": set()}
+    work = {"400", "404", "413", "415", "422", "429", "500", "503", "504"}
+    errors = {
+        "/healthz": set(),
+        "/readyz": {"503"},
+        "/metrics": set(),
+        "/score": work,
+        "/models": set(),
+        "/models/{name}": {"404"},
+        "/models/{name}/reload": {"403", "404", "409", "422", "500", "503"},
+        "/v2": set(),
+        "/v2/health/live": set(),
+        "/v2/health/ready": {"503"},
+        "/v2/models/{name}": {"404", "503"},
+        "/v2/models/{name}/ready": {"404", "503"},
+        "/v2/models/{name}/infer": work,
+    }
     assert set(paths) == set(errors)
     for path, statuses in errors.items():
         [operation] = paths[path].values()

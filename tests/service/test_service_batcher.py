@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 from collections.abc import AsyncIterator, Sequence
 
@@ -12,7 +13,7 @@ from service_doubles import ONE_CALL, InThread, SteeredScorer, images_of, tiny_s
 from pcdm_core.scoring import FIDELITIES, Score, Unit, UnitResult
 from service.admission import OverloadedError
 from service.batcher import Batcher, StoppedError
-from service.worker import ModelFailedError, WorkerDiedError
+from service.runner import ModelFailedError, WorkerDiedError
 
 
 @contextlib.asynccontextmanager
@@ -51,6 +52,24 @@ async def test_the_first_batch_leaves_at_once_and_the_next_is_shared() -> None:
         answers = await asyncio.gather(first, second, third)
     assert [bits(answer) for answer in answers] == [[1], [2], [3, 4]]
     assert scorer.batches == [[1], [2, 3, 4]]
+
+
+async def test_a_unit_of_more_cost_than_a_batch_has_as_much_more_time() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    limits: list[float | None] = []
+
+    class Timed(InThread):
+        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+            limits.append(limit)
+            return await super().run(units, limit=limit)
+
+    batcher = Batcher(scorer, Timed(scorer.run), max_batch=4, max_queue_cost=1000, batch_limit=10)
+    [unit] = scorer.plan(images_of(1), ONE_CALL)
+    for cost in (1.0, 4.0, 12.0):
+        await batcher.run([dataclasses.replace(unit, cost=cost)])
+    await batcher.stop()
+    assert limits == [10, 10, 30]
 
 
 async def test_a_large_request_delays_a_small_one_by_one_batch_only() -> None:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ from pcdm_core.model import save_pretrained
 from pcdm_core.scoring import Unit
 from service.backoff import Backoff
 from service.batcher import Batcher
-from service.worker import ModelFailedError, Worker, WorkerDiedError
+from service.runner import ModelFailedError, WorkerDiedError
+from service.worker import Worker
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ async def until_up(worker: Worker) -> int:
 
 
 def photos(*first_pixels: int) -> Any:
-    images = np.random.default_rng(1).integers(1, 255, (len(first_pixels), 3, 8, 8), dtype=np.uint8)
+    images = np.random.default_rng(1).integers(1, 253, (len(first_pixels), 3, 8, 8), dtype=np.uint8)
     images[:, 0, 0, 0] = first_pixels
     return images
 
@@ -132,11 +134,62 @@ async def test_a_worker_that_dies_while_loading_is_not_started_hot(
     assert re.findall(r"started in (\S+) s", caplog.text)[:4] == ["0.01", "0.02", "0.04", "0.08"]
 
 
+def hang_loading(_: Path) -> Any:
+    threading.Event().wait()
+
+
+async def test_a_worker_that_hangs_in_a_batch_is_killed_and_replaced(
+    folder: Path, scorer: FragileScorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+        with pytest.raises(WorkerDiedError, match=r"longer than 0\.2 s to run a batch, and was killed"):
+            await worker.run(plan(scorer, 253), limit=0.2)
+        assert not worker.up
+        assert await until_up(worker) != pid
+        assert not is_running(pid)
+        assert len(await worker.run(plan(scorer, 1), limit=60)) == 1
+    assert f"was killed (process {pid})" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
+async def test_a_worker_that_does_not_even_read_is_killed(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(WorkerDiedError, match="was killed"):
+            await worker.run(plan(scorer, *[1] * 600), limit=0.2)  # more than a pipe holds
+        assert await until_up(worker) != pid
+
+
+async def test_a_batch_within_its_limit_is_left_alone(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+        assert len(await worker.run(plan(scorer, 1), limit=30)) == 1
+        assert worker.pid == pid
+
+
+async def test_a_worker_that_hangs_while_loading_is_killed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker(hang_loading, folder, "", load_limit=0.2)
+    with pytest.raises(WorkerDiedError, match="to load the model, and was killed"):
+        async with asyncio.timeout(60):
+            await worker.until_started()
+    await worker.stop()
+    assert "before it had loaded the model (exit code -9)" in caplog.text
+
+
+async def test_a_first_start_that_fails_is_told(tmp_path: Path) -> None:
+    async with working(tmp_path, "") as worker:
+        async with asyncio.timeout(60):
+            with pytest.raises(WorkerDiedError, match=r"config\.json is missing"):
+                await worker.until_started()
+
+
 async def test_a_folder_with_another_model_is_refused(
     folder: Path, scorer: FragileScorer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with working(folder, "0123") as worker:
-        await until(lambda: "needs a restart" in caplog.text)
+        await until(lambda: "has been replaced" in caplog.text)
         assert not worker.up
     assert scorer.digest in caplog.text
 

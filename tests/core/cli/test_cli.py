@@ -225,6 +225,30 @@ def test_serve_ends_where_there_is_no_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("own_logging")
+def test_serve_takes_the_model_of_the_command_line_before_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PCDM_MODELS", "elsewhere")
+    code, _, error = invoke("serve", "--model", tmp_path / "typed", "--port", 0)
+    assert code == 2
+    assert str(tmp_path / "typed") in error
+    assert "elsewhere" in invoke("serve", "--port", 0)[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--model", "a", "--models", "b"), "--model and --models: choose one"),
+        (("--models", "a/toy,b/toy"), "two models are called toy (a/toy and b/toy)"),
+    ],
+)
+def test_serve_refuses_models_that_it_cannot_tell_apart(words: tuple[str, ...], told: str) -> None:
+    code, _, error = invoke("serve", *words, "--port", 0)
+    assert code == 2
+    assert told in error
+
+
+@pytest.mark.usefixtures("own_logging")
 def test_serve_ends_where_the_model_is_broken(workshop: Path, tmp_path: Path) -> None:
     for file in (workshop / "run/model").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:-100])

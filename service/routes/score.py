@@ -1,0 +1,108 @@
+"""The way of an upload to its answer."""
+
+from typing import Annotated
+
+import anyio.to_thread
+import numpy as np
+from anyio import CapacityLimiter
+from fastapi import APIRouter, File, Query, Request, UploadFile
+
+from pcdm_core.data import DecodeLimits, PreparedImage, Preprocessing, decode_image
+from pcdm_core.scoring import FidelityName, Score
+from service.asked import asked_fidelity, refuse_many
+from service.deadline import RequestTimeout, deadline
+from service.engine import Engine
+from service.schemas import Errors, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
+from service.settings import Settings
+from service.telemetry import Telemetry
+
+__all__ = ["score_router"]
+
+
+def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, telemetry: Telemetry) -> APIRouter:
+    """Scores of uploaded images.
+
+    Args:
+        engine: What answers.
+        settings: What the deployment chose.
+        decoders: Threads in which images are decoded.
+        telemetry: Is told of images and answers.
+    """
+    router = APIRouter()
+    limits = settings.decode_limits
+
+    async def decode(file: UploadFile, name: str, preprocessing: Preprocessing, strict: bool) -> PreparedImage:
+        data = await file.read(limits.max_bytes + 1)  # one more than allowed is enough to be refused
+        return await anyio.to_thread.run_sync(_prepare, data, name, limits, preprocessing, strict, limiter=decoders)
+
+    @router.post(
+        "/score",
+        summary="Score one or many images",
+        responses=problem_responses(
+            status_400="The body is not multipart form data.",
+            status_404="There is no model of this name.",
+            status_413="The request, or an image, is too large, or there are too many images.",
+            status_415="An image is of a format that is not accepted.",
+            status_422="An image is broken or refused, or the request does not fit the interface.",
+            status_429="Too much work is waiting: try again after as many seconds as `Retry-After` says.",
+            status_500="The model failed.",
+            status_503="The model is not loaded, its worker is being started, or the server is stopping.",
+            status_504="The request took longer than it may.",
+        ),
+    )
+    async def score(
+        request: Request,
+        files: Annotated[list[UploadFile], File(description="The images, each an encoded still image.")],
+        model: Annotated[
+            str | None, Query(description="Name of the model, one of `GET /models`; the first if left out.")
+        ] = None,
+        strict: Annotated[bool, Query(description="Refuse an image that is not of the model's own size.")] = False,
+        fidelity: Annotated[
+            FidelityName, Query(description="How carefully the likelihood is computed; the verdict is the same at all.")
+        ] = "fast",
+        timeout_ms: RequestTimeout = None,
+    ) -> ScoreAnswer:
+        request.state.images = len(files)
+        with engine.serving(model) as served:
+            async with deadline(timeout_ms, settings.request_timeout_ms):
+                asked = asked_fidelity(served, fidelity)
+                refuse_many(len(files), settings.max_images)
+                names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
+                with telemetry.span("decode", **{"pcdm.images": len(files)}):
+                    prepared = [
+                        await decode(file, name, served.scorer.preprocessing, strict)
+                        for name, file in zip(names, files, strict=True)
+                    ]
+                scores = await served.score(np.stack([image.pixels for image in prepared]), asked)
+        telemetry.metrics.answered(served, scores)
+        return ScoreAnswer(
+            model=served.name,
+            digest=served.scorer.digest,
+            fidelity=ServedFidelity(name=fidelity, **asked.settings()),
+            alpha=served.alpha,
+            results=[_result(name, image, one) for name, image, one in zip(names, prepared, scores, strict=True)],
+            request_id=request.state.request_id,
+        )
+
+    return router
+
+
+def _prepare(data: bytes, name: str, limits: DecodeLimits, preprocessing: Preprocessing, strict: bool) -> PreparedImage:
+    return preprocessing.prepare(decode_image(data, name=name, limits=limits), name=name, strict=strict)
+
+
+def _result(name: str, image: PreparedImage, score: Score) -> ImageScore:
+    height, width = image.pixels.shape[1:]
+    return ImageScore(
+        source=name,
+        score=score.score,
+        p_value=score.p_value,
+        is_ood=score.is_ood,
+        bits_per_dim=score.bits_per_dim,
+        terms=score.terms,
+        errors=Errors(noise=score.stderr, time=score.time_error),
+        network_calls=score.network_calls,
+        original_size=image.original_size,
+        scored_size=(width, height),
+        resized=image.resized,
+    )

@@ -1,0 +1,59 @@
+"""What runs batches, as those see it who have batches to run; and how that may fail."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pcdm_core.scoring import Unit, UnitResult
+
+__all__ = ["ModelFailedError", "Runner", "WorkerDiedError"]
+
+
+class ModelFailedError(RuntimeError):
+    """The model raised an exception on a batch; the message is its traceback, or the cause says how."""
+
+
+class WorkerDiedError(RuntimeError):
+    """The process that ran a batch ended before it answered."""
+
+
+class Runner(Protocol):
+    """Runs batches, one at a time, away from the event loop."""
+
+    @property
+    def up(self) -> bool:
+        """Whether a batch would be run now."""
+        ...
+
+    async def until_up(self) -> None:
+        """Wait for that, whatever fails meanwhile."""
+        ...
+
+    async def until_started(self) -> None:
+        """Wait for the first start alone.
+
+        Raises:
+            WorkerDiedError: It failed; says how.
+        """
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often what runs them had to be started again."""
+        ...
+
+    async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+        """Results of units of one bucket, in order.
+
+        Args:
+            units: Of one bucket.
+            limit: Seconds after which the worker is taken to hang, and is ended.
+
+        Raises:
+            ModelFailedError: The model raised an exception.
+            WorkerDiedError: The worker ended first.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """End the worker, for good."""
+        ...

@@ -1,0 +1,133 @@
+"""One model that is loaded, with the worker that runs it and the requests that it answers."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pcdm_core.data import Preprocessing
+from pcdm_core.scoring import Fidelity, FidelityName, Score, Scorer
+from service.batcher import Batcher
+from service.observer import Observe
+from service.runner import Runner
+from service.settings import Settings
+from service.worker import Worker
+
+__all__ = ["Launch", "Load", "ServedModel", "ServedScorer", "launch_worker"]
+
+
+class ServedScorer(Scorer, Protocol):
+    """A scorer that also says what it is, as `CascadeScorer` does."""
+
+    @property
+    def digest(self) -> str: ...  # noqa: D102
+
+    @property
+    def scales(self) -> int: ...  # noqa: D102
+
+    @property
+    def parameters(self) -> int: ...  # noqa: D102
+
+    @property
+    def fidelities(self) -> Mapping[FidelityName, Fidelity]: ...  # noqa: D102
+
+    @property
+    def preprocessing(self) -> Preprocessing: ...  # noqa: D102
+
+    @property
+    def alpha(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def detector(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def calibration_size(self) -> int | None: ...  # noqa: D102
+
+
+Load = Callable[[Path], ServedScorer]
+"""Turns the model's folder into a scorer; runs in a thread, and once more in every worker process."""
+
+Launch = Callable[[Load, Path, ServedScorer], Runner]
+"""Starts what runs the units that the scorer plans."""
+
+
+def launch_worker(load: Load, folder: Path, scorer: ServedScorer) -> Runner:
+    """Run units in a process of their own: this one never runs a network."""
+    return Worker(load, folder, scorer.digest)
+
+
+class ServedModel:
+    """Weights and calibration as they were read from one folder, at one time. All methods belong to the event loop.
+
+    Args:
+        name: By which requests ask for it.
+        scorer: See the attribute.
+        runner: See the attribute.
+        settings: What the deployment chose.
+        observe: See `Observe`.
+
+    Attributes:
+        name: By which requests ask for it.
+        scorer: Plans and combines; its networks stay idle.
+        runner: Runs them.
+        batcher: Between the two.
+        alpha: Level at which images are flagged; None for the lack of one.
+    """
+
+    def __init__(self, name: str, scorer: ServedScorer, runner: Runner, settings: Settings, observe: Observe) -> None:
+        self.name = name
+        self.scorer = scorer
+        self.runner = runner
+        self.batcher = Batcher(
+            scorer,
+            runner,
+            max_batch=settings.max_batch,
+            max_queue_cost=settings.max_queue_cost,
+            batch_limit=settings.batch_timeout_ms / 1000,
+            observer=observe(name),
+        )
+        self.alpha = scorer.alpha if settings.alpha is None else settings.alpha
+        self._requests = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what it scores."""
+        taken = self.scorer.preprocessing
+        return taken.channels, taken.height, taken.width
+
+    async def score(self, images: NDArray[np.uint8], fidelity: Fidelity) -> list[Score]:
+        """As `Batcher.score`, flagged at the deployment's level."""
+        scores = await self.batcher.score(images, fidelity)
+        alpha = self.alpha
+        return [
+            one if alpha is None or one.p_value is None else dataclasses.replace(one, is_ood=one.p_value <= alpha)
+            for one in scores
+        ]
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """For one request: it stays until that is done."""
+        self._requests += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            if not self._requests:
+                self._idle.set()
+
+    async def until_idle(self) -> None:
+        """Wait for the requests under way."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Fail what is under way, and end the worker."""
+        await self.batcher.stop()
+        await self.runner.stop()
