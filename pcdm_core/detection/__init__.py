@@ -28,6 +28,7 @@ from pcdm_core.detection.likelihoods import (
     TypicalityDetector,
 )
 from pcdm_core.detection.metrics import Interval, OodMetrics, ood_metrics
+from pcdm_core.detection.middle import MiddleDetector
 from pcdm_core.detection.mixture import MixtureDetector, ScoreNormsDetector
 from pcdm_core.detection.rates import RealisedRate, rate_tolerance, realised_rate
 from pcdm_core.detection.singles import SINGLES
@@ -52,6 +53,7 @@ __all__ = [
     "FeatureLayout",
     "Interval",
     "JsonScalar",
+    "MiddleDetector",
     "MixtureDetector",
     "OodMetrics",
     "RealisedRate",
