@@ -19,7 +19,7 @@ from pcdm_core.detection.detectors import DETECTORS, detector_class, detector_na
 from pcdm_core.detection.discovery import flag_batch, largest_batch
 from pcdm_core.detection.ensemble import EnsembleDetector
 from pcdm_core.detection.groups import group_p_values, group_scores
-from pcdm_core.detection.layout import CODECS, SPECTRUM, FeatureKind, FeatureLayout
+from pcdm_core.detection.layout import CODECS, MIDDLE, SPECTRUM, FeatureKind, FeatureLayout
 from pcdm_core.detection.likelihoods import (
     BitsPerDimDetector,
     ComplexityDetector,
@@ -37,6 +37,7 @@ from pcdm_core.detection.spectrum import SpectrumDetector
 __all__ = [
     "CODECS",
     "DETECTORS",
+    "MIDDLE",
     "SINGLES",
     "SPECTRUM",
     "AurocComparison",
