@@ -134,7 +134,7 @@ def create_app(
         return ScoreAnswer(
             model=scorer.model_name,
             digest=scorer.digest,
-            fidelity=ServedFidelity(name=fidelity, **asked.model_copy(update={"activations": False}).settings()),
+            fidelity=ServedFidelity(name=fidelity, **asked.settings()),
             alpha=scorer.alpha if settings.alpha is None else settings.alpha,
             results=results,
             request_id=request.state.request_id,
