@@ -16,10 +16,26 @@ from rich.text import Text
 
 from pcdm_core.cli.console import JsonOption, LimitOption, errors, print_json, progress, stdout
 from pcdm_core.data import ImageSource, image_blocks, open_images
-from pcdm_core.detection import DETECTORS, Calibration, CalibrationIdentity, Detector, EnsembleDetector, detector_named
+from pcdm_core.detection import (
+    DETECTORS,
+    Calibration,
+    CalibrationIdentity,
+    Detector,
+    EnsembleDetector,
+    detector_class,
+    detector_named,
+)
 from pcdm_core.files import write_atomically
 from pcdm_core.report import MeasuredSet, figure_rows, measurements, rate_rows, sentence_on_batches
-from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity, Findings, FindingsCache
+from pcdm_core.scoring import (
+    CALIBRATION_FILE,
+    FIDELITIES,
+    CascadeScorer,
+    Fidelity,
+    Findings,
+    FindingsCache,
+    with_activations,
+)
 
 __all__ = ["calibrate"]
 
@@ -89,15 +105,18 @@ def calibrate(
         # All are opened first: a mistyped path is told before the others have taken their time.
         of_fit = None if fit is None else _Set(fit, open_images(fit))
         opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
-        scorer = CascadeScorer.from_pretrained(model, calibrated=of_fit is None)
-        others: dict[str, Detector] = {}
+        evaluator = scorer = CascadeScorer.from_pretrained(model, calibrated=of_fit is None)
+        evaluated, others = scorer.fidelity, dict[str, Detector]()
         if of_fit is not None:
-            fidelity = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
-            layout = scorer.layout(fidelity)
+            fast = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
+            own = detector_class(chosen)(**parameters)
+            fidelity = with_activations(fast, own)
+            evaluated = with_activations(fast, own, *(detector_class(name)() for name in compare or []))
+            layout = evaluator.layout(evaluated)
             # All are made first: what is no detector is refused before the images are scored.
             wanted = detector_named(chosen, layout, alpha=_ALPHA if alpha is None else alpha, **parameters)
             others = {name: detector_named(name, layout) for name in compare or []}
-            found = _findings(scorer, of_fit, fidelity, cache)[1]
+            found = _findings(evaluator, of_fit, evaluated, cache)[1]
             calibration = _fit(found, of_fit.name, scorer.identity(fidelity, chosen), wanted)
             calibration.save(model / CALIBRATION_FILE)
             for other in others.values():
@@ -113,7 +132,10 @@ def calibrate(
             "fidelity": scorer.fidelity.settings(),
         }
         if opened:
-            measured = [_measured(scorer, one, cache, others) for one in opened]
+            measured = [
+                _measured(scorer.calibration, one, _findings(evaluator, one, evaluated, cache), others)
+                for one in opened
+            ]
             with progress("comparing sets", len(measured) - 1) as update:
                 document |= measurements(scorer.calibration, measured[0], measured[1:], progress=update)
             if report is not None:
@@ -173,12 +195,13 @@ def _fit(found: Findings, data: str, identity: CalibrationIdentity, detector: De
     return calibration
 
 
-def _measured(scorer: CascadeScorer, images: _Set, cache: Path | None, others: Mapping[str, Detector]) -> MeasuredSet:
-    assert scorer.calibration is not None
-    names, found = _findings(scorer, images, scorer.fidelity, cache)
-    scores = scorer.calibration.scores(found.seen_by(scorer.calibration.detector))
+def _measured(
+    calibration: Calibration, images: _Set, known: tuple[list[str], Findings], others: Mapping[str, Detector]
+) -> MeasuredSet:
+    names, found = known
+    scores = calibration.scores(found.seen_by(calibration.detector))
     compared = {name: -other.score_samples(found.seen_by(other)) for name, other in others.items()}
-    p_values = scorer.calibration.p_values(scores)
+    p_values = calibration.p_values(scores)
     return MeasuredSet(images.name, names, scores, p_values, found.bits_per_dim, found.terms, compared)
 
 

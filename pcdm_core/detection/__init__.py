@@ -19,7 +19,7 @@ from pcdm_core.detection.detectors import DETECTORS, detector_class, detector_na
 from pcdm_core.detection.discovery import flag_batch, largest_batch
 from pcdm_core.detection.ensemble import EnsembleDetector
 from pcdm_core.detection.groups import group_p_values, group_scores
-from pcdm_core.detection.layout import CODECS, SPECTRUM, FeatureKind, FeatureLayout
+from pcdm_core.detection.layout import CODECS, MIDDLE, SPECTRUM, FeatureKind, FeatureLayout
 from pcdm_core.detection.likelihoods import (
     BitsPerDimDetector,
     ComplexityDetector,
@@ -28,6 +28,7 @@ from pcdm_core.detection.likelihoods import (
     TypicalityDetector,
 )
 from pcdm_core.detection.metrics import Interval, OodMetrics, ood_metrics
+from pcdm_core.detection.middle import MiddleDetector
 from pcdm_core.detection.mixture import MixtureDetector, ScoreNormsDetector
 from pcdm_core.detection.rates import RealisedRate, rate_tolerance, realised_rate
 from pcdm_core.detection.singles import SINGLES
@@ -36,6 +37,7 @@ from pcdm_core.detection.spectrum import SpectrumDetector
 __all__ = [
     "CODECS",
     "DETECTORS",
+    "MIDDLE",
     "SINGLES",
     "SPECTRUM",
     "AurocComparison",
@@ -52,6 +54,7 @@ __all__ = [
     "FeatureLayout",
     "Interval",
     "JsonScalar",
+    "MiddleDetector",
     "MixtureDetector",
     "OodMetrics",
     "RealisedRate",

@@ -9,16 +9,28 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CODECS", "SPECTRUM", "FeatureKind", "FeatureLayout"]
+__all__ = ["CODECS", "MIDDLE", "SPECTRUM", "FeatureKind", "FeatureLayout"]
 
 FeatureKind = Literal[
-    "bits_per_dim", "reconstruction", "prior", "diffusion", "webp_bits_per_dim", "png_bits_per_dim", "error", "norm"
+    "bits_per_dim",
+    "reconstruction",
+    "prior",
+    "diffusion",
+    "webp_bits_per_dim",
+    "png_bits_per_dim",
+    "error",
+    "norm",
+    "middle_mean",
+    "middle_std",
 ]
 """``bits_per_dim``: the bound. ``reconstruction``, ``prior``, ``diffusion``: its terms, bits/dim, the last two of each
 scale. ``webp_bits_per_dim``, ``png_bits_per_dim``: size of the image in these lossless codecs. ``error``, ``norm``: the
-spectrum, log squared error and log squared norm of the predicted noise, of each scale, noise node and subband."""
+spectrum, log squared error and log squared norm of the predicted noise, of each scale, noise node and subband.
+``middle_mean``, ``middle_std``: spatial mean, and log standard deviation, of each channel in the middle of the U-Net,
+of each scale at some of the noise nodes; there only if the evaluation was asked for activations."""
 
 SPECTRUM: Final[tuple[FeatureKind, ...]] = ("error", "norm")
+MIDDLE: Final[tuple[FeatureKind, ...]] = ("middle_mean", "middle_std")
 CODECS: Final[tuple[FeatureKind, ...]] = ("webp_bits_per_dim", "png_bits_per_dim")
 
 

@@ -13,6 +13,7 @@ from pcdm_core.detection.likelihoods import (
     ScaleTypicalityDetector,
     TypicalityDetector,
 )
+from pcdm_core.detection.middle import MiddleDetector
 from pcdm_core.detection.mixture import MixtureDetector, ScoreNormsDetector
 from pcdm_core.detection.spectrum import SpectrumDetector
 
@@ -28,6 +29,7 @@ SINGLES: Mapping[str, type[Detector]] = MappingProxyType(
         "scale_typicality": ScaleTypicalityDetector,
         "scale_ratio": ScaleRatioDetector,
         "complexity": ComplexityDetector,
+        "middle": MiddleDetector,
     }
 )
 """All but the ensemble, whose members these are."""

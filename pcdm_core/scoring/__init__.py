@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pcdm_core.scoring.bound_map import BoundMap, bound_map
 from pcdm_core.scoring.cache import FindingsCache
+from pcdm_core.scoring.columns import with_activations
 from pcdm_core.scoring.evaluator import Precision
 from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName, named_fidelity
 from pcdm_core.scoring.findings import Findings
@@ -26,4 +27,5 @@ __all__ = [
     "UnitResult",
     "bound_map",
     "named_fidelity",
+    "with_activations",
 ]

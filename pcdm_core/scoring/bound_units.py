@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log, sqrt
 
 import numpy as np
@@ -33,13 +33,17 @@ def combine_bound(
     codecs = np.zeros(len(CODECS))
     diffusion = np.zeros((fidelity.replicates, scales, fidelity.nodes))
     spectra: dict[tuple[int, int], NDArray[np.float64]] = {}
+    middles: dict[tuple[int, int], NDArray[np.float64]] = {}
     for unit, values in parts:
         if unit.scale == 0:
             without_network[unit.replicate], codecs = values[: 1 + scales], values[1 + scales :]
         else:
             diffusion[unit.replicate, unit.scale - 1, unit.node] = values[0]
             place = (unit.scale, unit.node)
-            spectra[place] = spectra.get(place, 0.0) + values[1:] / fidelity.replicates
+            squares, middle = np.split(values[1:] / fidelity.replicates, [2 * len(cascade.transform.bands(unit.scale))])
+            spectra[place] = spectra.get(place, 0.0) + squares
+            if middle.size:
+                middles[place] = middles.get(place, 0.0) + middle
     totals = without_network.sum(1) + diffusion.sum((1, 2))
     nats, mean_diffusion = float(totals.mean()), diffusion.mean(0)
     stderr = None
@@ -59,8 +63,14 @@ def combine_bound(
         diffusion=mean_diffusion * to_bits,
         embedded_bits_per_dim=None if embedded is None else embedded * to_bits,
         network_calls=sum(unit.scale > 0 for unit, _ in parts),
-        features=np.concatenate(([nats * to_bits], terms, codecs, spectrum)),
+        features=np.concatenate(([nats * to_bits], terms, codecs, spectrum, *_of_middles(middles))),
     )
+
+
+def _of_middles(middles: Mapping[tuple[int, int], NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Means of the channels, and logs of their deviations; a channel that is dead in places has a finite one."""
+    halves = [np.split(middles[place], 2) for place in sorted(middles)]
+    return [part for mean, deviation in halves for part in (mean, np.log(deviation + 1e-3))]
 
 
 def _embedded(nats: float, diffusion: NDArray[np.float64], levels: Sequence[NoiseLevels]) -> float | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pcdm_core.detection.layout import CODECS, SPECTRUM, FeatureLayout
+from pcdm_core.detection import Detector
+from pcdm_core.detection.layout import CODECS, MIDDLE, SPECTRUM, FeatureLayout
+from pcdm_core.model import Cascade
+from pcdm_core.scoring.activations import observed_nodes
 from pcdm_core.scoring.units import Fidelity
-from pcdm_core.transforms import Transform
 
-__all__ = ["feature_layout", "term_names"]
+__all__ = ["feature_layout", "term_names", "with_activations"]
 
 
 def term_names(scales: int) -> list[str]:
@@ -14,13 +16,14 @@ def term_names(scales: int) -> list[str]:
     return ["reconstruction", *(f"{kind}_scale_{s}" for kind in ("prior", "diffusion") for s in range(1, scales + 1))]
 
 
-def feature_layout(transform: Transform, fidelity: Fidelity) -> FeatureLayout:
-    """The columns of `Score.features`: the bound, its terms, the sizes in lossless codecs, and the spectrum.
+def feature_layout(cascade: Cascade, fidelity: Fidelity) -> FeatureLayout:
+    """The columns of `Score.features`: the bound, its terms, sizes in lossless codecs, the spectrum, and activations.
 
     The flow has none: its features are those of the calibrated fidelity, or empty.
     """
     if fidelity.method == "flow":
         return FeatureLayout(())
+    transform, middle = cascade.transform, []
     spectrum = [
         f"{kind}_scale_{scale}_node_{node}_band_{band}"
         for scale in range(1, transform.scales + 1)
@@ -28,4 +31,18 @@ def feature_layout(transform: Transform, fidelity: Fidelity) -> FeatureLayout:
         for kind in SPECTRUM
         for band in range(len(transform.bands(scale)))
     ]
-    return FeatureLayout(("bits_per_dim", *term_names(transform.scales), *CODECS, *spectrum))
+    if fidelity.activations:
+        middle = [
+            f"{kind}_scale_{scale}_node_{node}_channel_{channel}"
+            for scale, network in enumerate(cascade.config.networks, start=1)
+            for node in observed_nodes(fidelity.nodes)
+            for kind in MIDDLE
+            for channel in range(network.channels * network.multipliers[-1])
+        ]
+    return FeatureLayout(("bits_per_dim", *term_names(transform.scales), *CODECS, *spectrum, *middle))
+
+
+def with_activations(fidelity: Fidelity, *detectors: Detector) -> Fidelity:
+    """The settings with activations where one of the detectors wants to see them, else without."""
+    seen = {kind for detector in detectors for kind in detector.kinds}
+    return fidelity.model_copy(update={"activations": not seen.isdisjoint(MIDDLE)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from math import prod
 from typing import Literal
 
@@ -23,6 +24,7 @@ from pcdm_core.likelihood import (
     white_noise,
 )
 from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma
+from pcdm_core.scoring.activations import middle_outputs, observed_nodes, spatial_statistics
 from pcdm_core.scoring.bound_units import combine_bound
 from pcdm_core.scoring.codecs import codec_bits_per_dim
 from pcdm_core.scoring.flow_units import combine_flow, latent_terms, run_flow_step
@@ -64,14 +66,23 @@ class Evaluator:
         if flow:
             probe = self.probe(units) if units[0].fidelity.divergence == "hutchinson" else None
             return run_flow_step(cascade, latents, probe, units)
-        prediction = self.predict(latents, units)
+        with ExitStack() as stack:
+            outputs: list[Tensor] = []
+            if units[0].fidelity.activations:
+                outputs = stack.enter_context(middle_outputs(cascade.predictors[scale - 1]))
+            prediction = self.predict(latents, units)
         noise, predicted = prediction.noise, prediction.predicted_noise
         # Error and norm of each subband.
         bands = len(cascade.transform.bands(scale))
         error, norm = (a.double().square().reshape(len(a), bands, -1).sum(2) for a in (noise - predicted, predicted))
         squared_noise = noise.double().square().flatten(1).sum(1)
         term = prediction.term(error.sum(1), squared_noise, cascade.transform.rank(scale))
-        return [UnitResult(row) for row in torch.cat((term[:, None], error, norm), dim=1).cpu().numpy()]
+        rows = torch.cat((term[:, None], error, norm, *map(spatial_statistics, outputs)), dim=1).cpu().numpy()
+        squares = 1 + 2 * bands
+        return [
+            UnitResult(row if unit.node in observed_nodes(unit.fidelity.nodes) else row[:squares])
+            for unit, row in zip(units, rows, strict=True)
+        ]
 
     def likelihood(self, parts: Sequence[Part]) -> Score:
         """The likelihood of one image from all its units of one fidelity and their values, in any order."""

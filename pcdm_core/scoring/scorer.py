@@ -133,7 +133,7 @@ class CascadeScorer(Evaluator):
 
     def layout(self, fidelity: Fidelity) -> FeatureLayout:
         """What stands in which column of the features of an evaluation at these settings; empty for the flow."""
-        return feature_layout(self.cascade.transform, fidelity)
+        return feature_layout(self.cascade, fidelity)
 
     def _seen_by(self, calibration: Calibration) -> NDArray[np.int64]:
         """Columns that its detector sees; refuses a calibration that was made for something else."""
@@ -174,6 +174,8 @@ class CascadeScorer(Evaluator):
         transform, flow = self.cascade.transform, settings.method == "flow"
         # Steps of the flow share a batch whatever their number, as each image has a noise level of its own.
         kind: tuple[str | int, ...] = ()
+        if settings.activations:
+            kind = ("activations",)
         if flow:
             require_density(transform)
             kind = ("flow", settings.divergence, "grid" if settings.tolerance is None else str(settings.tolerance))

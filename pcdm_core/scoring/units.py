@@ -37,6 +37,8 @@ class Fidelity(Frozen):
         noise: Shared between images (sharper comparisons), or keyed by image content (unbiased means).
         replicates: Independent repetitions of all noise; from two on, the answer has a standard error. For the flow,
             the K draws of its importance-weighted average; that of draws that share a probe is an estimate.
+        activations: Not for the flow: whether what the U-Nets have in their middle is kept too, for detectors that want
+            to see it. The likelihood is the same.
     """
 
     method: Method = "bound"
@@ -47,18 +49,23 @@ class Fidelity(Frozen):
     seed: int = Field(0, ge=0)
     noise: NoiseKind = "shared"
     replicates: int = Field(1, ge=1)
+    activations: bool = False
 
     @model_validator(mode="after")
     def _each_to_its_method(self) -> Self:
         for name, method in _ONLY_OF.items():
             if method != self.method and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: only the {method} has one, the method is {self.method}")
+        if self.activations and self.method == "flow":
+            raise ValueError("activations: the flow has none, as its steps are at other noise levels for every image")
         return self
 
     def settings(self) -> dict[str, Any]:
-        """Those that the method has a use for, JSON-able."""
+        """Those that the method has a use for, JSON-able; `activations` only where there are any."""
         return {
-            name: value for name, value in self.model_dump().items() if _ONLY_OF.get(name, self.method) == self.method
+            name: value
+            for name, value in self.model_dump(exclude=set() if self.activations else {"activations"}).items()
+            if _ONLY_OF.get(name, self.method) == self.method
         }
 
 
@@ -116,9 +123,10 @@ class UnitResult:
 
     Attributes:
         values: For a network evaluation: its term of the bound, then ``||eps - eps_hat||^2`` of each subband, then
-            ``||eps_hat||^2`` of each. For the terms without network: reconstruction, the prior of each scale, then the
-            size of the image in each lossless codec, bits/dim. For the flow, after the last step: the log density, its
-            error, network calls; without network: reconstruction, ``log q(z_0 | x)``.
+            ``||eps_hat||^2`` of each, then, where activations are kept, the spatial mean of every channel in the middle
+            of the U-Net and their standard deviations. For the terms without network: reconstruction, the prior of each
+            scale, then the size of the image in each lossless codec, bits/dim. For the flow, after the last step: the
+            log density, its error, network calls; without network: reconstruction, ``log q(z_0 | x)``.
         state: Where a step of the flow ended that is not the last; `Scorer.follow` makes it a unit again.
     """
 

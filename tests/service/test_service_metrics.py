@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service_doubles import (
     SETTINGS,
     SteeredModel,
+    in_thread,
     score,
     serving,
     steered,
@@ -23,12 +24,13 @@ from service_doubles import (
     until_ready,
 )
 
-from pcdm_core.detection import Calibration
+from pcdm_core.detection import Calibration, SpectrumDetector
 from pcdm_core.model import save_pretrained
-from pcdm_core.scoring import FIDELITIES, CascadeScorer
+from pcdm_core.scoring import FIDELITIES, CascadeScorer, Findings
 from service import Settings, create_app
 from service.metrics import Metrics
-from service.observer import DispatchReason
+from service.observer import DispatchReason, Observer
+from service.served_model import ServedModel
 
 from hostile_images import encode, photo  # isort: skip  # found through service_doubles
 
@@ -76,9 +78,8 @@ def calibrated(size: int = 19) -> CascadeScorer:
     cascade = tiny_cascade()
     plain = CascadeScorer(cascade, model_name="tiny", digest="0123")
     noise = np.random.default_rng(0).integers(0, 256, (20 + size, 3, 8, 8), dtype=np.uint8)
-    fidelity = FIDELITIES["fast"]
-    found = np.stack([one.features for one in plain.score(noise, fidelity)])
-    features = plain.layout(fidelity).select(found, SPECTRUM)
+    found = Findings.of(plain.score(noise, FIDELITIES["fast"]), plain.layout(FIDELITIES["fast"]))
+    features = found.seen_by(SpectrumDetector())
     identity = plain.identity(FIDELITIES["fast"], "spectrum")
     calibration = Calibration.fit(features[:20], features[20:], identity=identity)
     return CascadeScorer(cascade, model_name="tiny", digest="0123", calibration=calibration)

@@ -91,16 +91,19 @@ def test_other_detectors_are_measured_beside_the_one_in_use(workshop: Path, tmp_
     shutil.copytree(workshop / "model", tmp_path / "model")
     data = (f"{workshop / 'smooth.npz'}[:60]", f"{workshop / 'smooth.npz'}[60:]", workshop / "noise.npz")
     sets = [word for pair in zip(("--fit", "--id", "--ood"), data, strict=True) for word in pair]
-    others = ("--compare", "bits_per_dim", "--compare", "spectrum")
+    # The last one makes the evaluation wider, which the calibration does not notice.
+    others = ("--compare", "bits_per_dim", "--compare", "spectrum", "--compare", "middle")
     options = (*sets, "--nodes", 2, *_QUICK, *others)
     code, output, error = invoke("calibrate", tmp_path / "model", *options, "--json")
     assert code == 0, error
     (row,) = json.loads(output)["sets"]
-    assert list(row["compared"]) == ["bits_per_dim", "spectrum"]
+    assert list(row["compared"]) == ["bits_per_dim", "spectrum", "middle"]
     assert row["compared"]["bits_per_dim"]["auroc"] == row["bits_per_dim"]["auroc"]
     assert row["compared"]["bits_per_dim"]["score_against_it"] == row["score_against_bits_per_dim"]
     assert row["compared"]["spectrum"]["auroc"] == row["auroc"]
     assert row["compared"]["spectrum"]["score_against_it"] == {"difference": 0.0, "stderr": 0.0, "p_value": 1.0}
+    file = "model/calibration.json"
+    assert (tmp_path / file).read_bytes() == (workshop / file).read_bytes()
     code, output, error = invoke("calibrate", tmp_path / "model", *options)
     assert code == 0, error
     assert "AUROC of spectrum" in output

@@ -7,7 +7,7 @@ from tiny_scorers import random_pictures, small_cascade, small_scorer
 
 from pcdm_core.detection import DETECTORS, Calibration, CalibrationMismatchError, SpectrumDetector, detector_named
 from pcdm_core.model import save_pretrained
-from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity, Findings
+from pcdm_core.scoring import CALIBRATION_FILE, FIDELITIES, CascadeScorer, Fidelity, Findings, with_activations
 
 FIDELITY = Fidelity(nodes=2, seed=7)
 
@@ -138,12 +138,20 @@ def test_a_detector_of_another_number_of_features_is_refused() -> None:
 
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_every_detector_judges_by_the_columns_that_it_was_fitted_on(name: str) -> None:
-    scorer, layout = small_scorer(), small_scorer().layout(FIDELITY)
-    found = Findings.of(scorer.score(random_pictures(60), FIDELITY), layout)
+    scorer, fidelity = small_scorer(), with_activations(FIDELITY, DETECTORS[name]())
+    layout = scorer.layout(fidelity)
+    found = Findings.of(scorer.score(random_pictures(60), fidelity), layout)
     detector = detector_named(name, layout)
     seen = found.seen_by(detector)
     calibration = Calibration.fit(
-        seen[:30], seen[30:], identity=scorer.identity(FIDELITY, name), detector=detector, alpha=0.1
+        seen[:30], seen[30:], identity=scorer.identity(fidelity, name), detector=detector, alpha=0.1
     )
-    judged = small_scorer(calibration=calibration).score(random_pictures(60)[:2])
+    judged = small_scorer(calibration=calibration).score(random_pictures(60))[:2]
     np.testing.assert_array_equal([score.score for score in judged], -detector.score_samples(seen[:2]))
+
+
+def test_a_detector_that_sees_more_than_was_evaluated_is_refused() -> None:
+    scorer, features = small_scorer(), np.random.default_rng(0).normal(size=(40, 5))
+    calibration = Calibration.fit(features[:20], features[20:], identity=scorer.identity(FIDELITY, "middle"))
+    with pytest.raises(CalibrationMismatchError, match="the evaluation has no middle_mean, middle_std"):
+        small_scorer(calibration=calibration)

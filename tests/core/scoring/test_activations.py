@@ -1,0 +1,114 @@
+"""What U-Nets have in their middle, as columns of an evaluation."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from tiny_scorers import random_pictures, small_scorer
+
+from pcdm_core.detection import BitsPerDimDetector, EnsembleDetector, MiddleDetector
+from pcdm_core.scoring import CascadeScorer, Fidelity, with_activations
+from pcdm_core.scoring.activations import middle_outputs, observed_nodes
+
+PLAIN = Fidelity(nodes=6)
+LOOKED = Fidelity(nodes=6, activations=True)
+
+
+@pytest.fixture(scope="module")
+def scorer() -> CascadeScorer:
+    return small_scorer()
+
+
+def hooks(scorer: CascadeScorer) -> int:
+    return sum(len(module._forward_hooks) for module in scorer.cascade.modules())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "observed"), [(1, (0,)), (2, (0, 1)), (3, (0, 1, 2)), (6, (1, 3, 5)), (10, (1, 5, 8))]
+)
+def test_nodes_in_the_middle_of_each_third_are_observed(nodes: int, observed: tuple[int, ...]) -> None:
+    assert observed_nodes(nodes) == observed
+
+
+def test_all_other_columns_keep_every_bit(scorer: CascadeScorer) -> None:
+    images = random_pictures(3)
+    plain, looked = scorer.layout(PLAIN), scorer.layout(LOOKED)
+    assert looked.names[: len(plain)] == plain.names
+    for one, other in zip(scorer.score(images, PLAIN), scorer.score(images, LOOKED), strict=True):
+        np.testing.assert_array_equal(other.features[: len(plain)], one.features)
+        assert other.features.shape == (len(looked),)
+        assert (other.bits_per_dim, other.terms, other.network_calls) == (
+            one.bits_per_dim,
+            one.terms,
+            one.network_calls,
+        )
+
+
+def test_columns_are_mean_and_log_deviation_of_the_channels_in_the_middle(scorer: CascadeScorer) -> None:
+    image, node, scale = random_pictures(1), 3, 2
+    units = [unit for unit in scorer.plan(image, LOOKED) if (unit.scale, unit.node) == (scale, node)]
+    with torch.inference_mode(), middle_outputs(scorer.cascade.predictors[scale - 1]) as outputs:
+        scorer.predict(scorer.latents(units), units)
+    (middle,) = outputs[0].double()
+    named = dict(zip(scorer.layout(LOOKED).names, scorer.score(image, LOOKED)[0].features.tolist(), strict=True))
+    for channel, values in enumerate(middle):
+        place = f"scale_{scale}_node_{node}_channel_{channel}"
+        assert named[f"middle_mean_{place}"] == pytest.approx(float(values.mean()), abs=1e-4)
+        deviation = float((values.std(correction=0) + 1e-3).log())
+        assert named[f"middle_std_{place}"] == pytest.approx(deviation, abs=1e-3)
+
+
+def test_repetitions_are_averaged(scorer: CascadeScorer) -> None:
+    image, layout = random_pictures(1), scorer.layout(LOOKED)
+
+    def found(**changes: Any) -> Any:
+        return layout.select(scorer.score(image, LOOKED.model_copy(update=changes))[0].features, ("middle_mean",))
+
+    one, both = found(), found(replicates=2)
+    assert both.shape == one.shape
+    assert 0 < np.abs(both - one).max() < np.abs(one).max()
+
+
+def test_the_default_evaluation_has_no_hook_and_none_stays(scorer: CascadeScorer, monkeypatch: Any) -> None:
+    seen: list[int] = []
+    plain = scorer.predict
+
+    def predict(*given: Any) -> Any:
+        seen.append(hooks(scorer))
+        return plain(*given)
+
+    monkeypatch.setattr(scorer, "predict", predict)
+    for fidelity, count in ((PLAIN, 0), (LOOKED, 1)):
+        seen.clear()
+        scorer.score(random_pictures(1), fidelity)
+        assert set(seen) == {count}
+        assert hooks(scorer) == 0
+
+
+def test_units_with_and_without_share_no_batch(scorer: CascadeScorer) -> None:
+    plain, looked = ({unit.bucket for unit in scorer.plan(random_pictures(1), f)} for f in (PLAIN, LOOKED))
+    assert not plain & looked
+
+
+def test_settings_without_activations_are_those_from_before_there_were_any() -> None:
+    assert "activations" not in PLAIN.settings()
+    assert LOOKED.settings()["activations"] is True
+    assert Fidelity.model_validate(LOOKED.settings()) == LOOKED
+
+
+def test_the_flow_has_no_activations() -> None:
+    with pytest.raises(ValidationError, match="activations: the flow has none"):
+        Fidelity(method="flow", activations=True)
+
+
+def test_a_predictor_without_a_u_net_is_told() -> None:
+    with pytest.raises(ValueError, match="activations: a Identity has no U-Net"), middle_outputs(torch.nn.Identity()):
+        pass
+
+
+def test_activations_are_kept_where_a_detector_wants_them() -> None:
+    assert not with_activations(LOOKED, BitsPerDimDetector()).activations
+    assert with_activations(PLAIN, BitsPerDimDetector(), MiddleDetector()) == LOOKED
+    assert with_activations(PLAIN, EnsembleDetector(members=("bits_per_dim", "middle"))) == LOOKED
