@@ -22,7 +22,7 @@ SERVICE = "http://" + os.environ.get("PCDM_PUBLISH", "127.0.0.1:8000")
 PROMETHEUS = "http://" + os.environ.get("PROMETHEUS_PUBLISH", "127.0.0.1:9090")
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", ROOT.name)
 # Enough work to be still under way when the server is told to stop.
-MANY = 200
+MANY = 100
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -145,7 +145,7 @@ def finishes_its_requests_when_stopped() -> str:
     answers: list[tuple[int, Any]] = []
     asking = threading.Thread(target=lambda: answers.append(score(MANY, "?fidelity=balanced")))
     asking.start()
-    time.sleep(2)
+    time.sleep(1)
     expect(asking.is_alive(), "the request was answered too soon to prove anything")
     stopping = subprocess.Popen(["docker", "stop", "--time", "300", container()], stdout=subprocess.DEVNULL)
     try:
