@@ -165,22 +165,22 @@ async def test_images_are_counted_by_verdict_with_their_scores_and_p_values() ->
         found = await read(client)
     results = answer.json()["results"]
     verdict = "ood" if results[0]["is_ood"] else "normal"
-    assert found[f"pcdm_images_total{{model=cifar10-haar,verdict={verdict}}}"] == 2
-    assert found["pcdm_images_total{model=cifar10-haar,verdict=uncalibrated}"] == 0
-    assert found["pcdm_network_calls_total{model=cifar10-haar}"] == sum(one["network_calls"] for one in results)
-    assert found["pcdm_score_count{model=cifar10-haar}"] == found["pcdm_p_value_count{model=cifar10-haar}"] == 2
-    assert found["pcdm_score_sum{model=cifar10-haar}"] == pytest.approx(sum(one["score"] for one in results))
-    assert found["pcdm_p_value_sum{model=cifar10-haar}"] == pytest.approx(sum(one["p_value"] for one in results))
-    assert found["pcdm_model_info{alpha=0.05,calibration_size=19,digest=0123,model=cifar10-haar}"] == 1
+    assert found[f"pcdm_images_total{{model=tiny,verdict={verdict}}}"] == 2
+    assert found["pcdm_images_total{model=tiny,verdict=uncalibrated}"] == 0
+    assert found["pcdm_network_calls_total{model=tiny}"] == sum(one["network_calls"] for one in results)
+    assert found["pcdm_score_count{model=tiny}"] == found["pcdm_p_value_count{model=tiny}"] == 2
+    assert found["pcdm_score_sum{model=tiny}"] == pytest.approx(sum(one["score"] for one in results))
+    assert found["pcdm_p_value_sum{model=tiny}"] == pytest.approx(sum(one["p_value"] for one in results))
+    assert found["pcdm_model_info{alpha=0.05,calibration_size=19,digest=0123,model=tiny}"] == 1
 
 
 async def test_images_of_a_model_without_calibration_are_counted_as_such() -> None:
     async with serving() as client:
         await score(client, ("a.png", NATIVE))
         found = await read(client)
-    assert found["pcdm_images_total{model=cifar10-haar,verdict=uncalibrated}"] == 1
-    assert found["pcdm_score_count{model=cifar10-haar}"] == 0
-    assert found["pcdm_model_info{alpha=,calibration_size=0,digest=0123,model=cifar10-haar}"] == 1
+    assert found["pcdm_images_total{model=tiny,verdict=uncalibrated}"] == 1
+    assert found["pcdm_score_count{model=tiny}"] == 0
+    assert found["pcdm_model_info{alpha=,calibration_size=0,digest=0123,model=tiny}"] == 1
 
 
 async def test_drift_is_told_from_a_hundred_images_on() -> None:
@@ -192,8 +192,8 @@ async def test_drift_is_told_from_a_hundred_images_on() -> None:
         await score(client, *images)
         found = await read(client)
     assert not any("drift" in name for name in early)
-    assert found["pcdm_drift_statistic{model=cifar10-haar}"] == pytest.approx(max(p_value - 1 / 20, 1 - p_value))
-    assert found["pcdm_drift_p_value{model=cifar10-haar}"] < 1e-3
+    assert found["pcdm_drift_statistic{model=tiny}"] == pytest.approx(max(p_value - 1 / 20, 1 - p_value))
+    assert found["pcdm_drift_p_value{model=tiny}"] < 1e-3
 
 
 async def test_a_model_that_took_the_place_of_another_begins_a_new_window() -> None:
@@ -232,8 +232,8 @@ async def test_a_worker_that_died_is_told_and_its_successor_too(tmp_path: Path) 
 async def test_applications_of_one_process_count_apart() -> None:
     async with serving() as one, serving() as other:
         await score(one, ("a.png", NATIVE))
-        assert (await read(one))["pcdm_images_total{model=cifar10-haar,verdict=uncalibrated}"] == 1
-        assert (await read(other))["pcdm_images_total{model=cifar10-haar,verdict=uncalibrated}"] == 0
+        assert (await read(one))["pcdm_images_total{model=tiny,verdict=uncalibrated}"] == 1
+        assert (await read(other))["pcdm_images_total{model=tiny,verdict=uncalibrated}"] == 0
 
 
 async def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
