@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import warnings
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -12,8 +13,11 @@ from fastapi import FastAPI, File, Header, Query, Request, UploadFile
 
 from pcdm_core.data import DecodeLimits, PreparedImage, Preprocessing, decode_image
 from pcdm_core.scoring import CascadeScorer, FidelityName, Score, named_fidelity
+from service.authentication import ApiKeyMiddleware, describe_keys, open_paths
+from service.docs_page import install_docs_page
 from service.engine import Engine, Launch, Load, launch_worker
-from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware
+from service.keys import Keys
+from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from service.problems import ProblemError, install_problem_handlers
 from service.schemas import Errors, Health, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
 from service.settings import Settings
@@ -33,14 +37,21 @@ def create_app(
 
     Returns:
         An application that loads its model when it starts; its `state.engine` is the `Engine`.
+
+    Raises:
+        ValueError: The API keys are malformed.
+        OSError: The file of API keys cannot be read.
     """
     settings = Settings() if settings is None else settings
+    keys = Keys(settings.api_keys, settings.api_keys_file)
     limits = settings.decode_limits
     engine = Engine(settings, load, launch)
     decoders = CapacityLimiter(settings.decode_threads)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # Pillow warns of each odd tag of a photograph: a stranger could fill the log with a few small files.
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
         async with engine.running():
             yield
 
@@ -48,11 +59,25 @@ def create_app(
         title="PCDM out-of-distribution gate",
         description="Scores images by the exact hierarchical likelihood of a cascaded diffusion model.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would lead to whatever host the request names
     )
     app.state.engine = engine
     install_problem_handlers(app)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_request_bytes)
+    install_docs_page(app)
+    app.add_middleware(
+        BodyLimitMiddleware,
+        max_bytes=settings.max_request_bytes,
+        seconds=settings.upload_timeout_ms / 1000,
+        idle_seconds=settings.upload_idle_timeout_ms / 1000,
+    )
     app.add_middleware(HangUpMiddleware)
+    if keys:
+        exempt = open_paths(metrics=settings.open_metrics)
+        app.add_middleware(ApiKeyMiddleware, keys=keys, exempt=exempt)
+        describe_keys(app, exempt)
+    app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestIdMiddleware)
 
     async def decode(file: UploadFile, name: str, preprocessing: Preprocessing, strict: bool) -> PreparedImage:
@@ -79,6 +104,8 @@ def create_app(
         summary="Score one or many images",
         responses=problem_responses(
             status_400="The body is not multipart form data.",
+            status_401="An API key is needed, and there is none or it is not known.",
+            status_408="The request did not arrive in time.",
             status_413="The request, or an image, is too large, or there are too many images.",
             status_415="An image is of a format that is not accepted.",
             status_422="An image is broken or refused, or the request does not fit the interface.",
@@ -109,6 +136,7 @@ def create_app(
                 if len(files) > settings.max_images:
                     detail = f"{len(files)} images are more than the limit of {settings.max_images} in one request"
                     raise ProblemError(413, "too-many-images", detail)
+                loaded.batcher.check_room(len(files), asked)
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 prepared = [
                     await decode(file, name, scorer.preprocessing, strict)

@@ -2,13 +2,19 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pcdm_core.data import DecodeLimits
+from service.keys import NamedHash, read_hashes
 
 __all__ = ["Settings"]
+
+
+def _hashes(value: object) -> object:
+    return read_hashes(value) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -29,9 +35,15 @@ class Settings(BaseSettings):
         max_image_bytes: Largest encoded image.
         max_image_pixels: Largest width times height of an image, judged before it is decompressed.
         decode_threads: Images that are decoded at the same time; each may need several bytes for every pixel.
+        api_keys: Who may ask, as `NAME:HASH` entries that `pcdm key` prints, between spaces or commas. Everybody may,
+            if neither these nor a file of them are set.
+        api_keys_file: A file of such entries, one a line; read again when it changes.
+        open_metrics: Whether metrics need no key.
+        upload_timeout_ms: Longest time in which the whole body of a request has to arrive.
+        upload_idle_timeout_ms: Longest time in which nothing of it arrives.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PCDM_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PCDM_", frozen=True, hide_input_in_errors=True)
 
     model: Path = Path("weights/cifar10-haar")
     host: str = "127.0.0.1"
@@ -45,6 +57,11 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=DecodeLimits().max_bytes, ge=1)
     max_image_pixels: int = Field(default=DecodeLimits().max_pixels, ge=1)
     decode_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
+    api_keys: Annotated[tuple[NamedHash, ...], NoDecode, BeforeValidator(_hashes)] = ()
+    api_keys_file: Path | None = None
+    open_metrics: bool = False
+    upload_timeout_ms: int = Field(default=300_000, ge=1)
+    upload_idle_timeout_ms: int = Field(default=20_000, ge=1)
 
     @property
     def decode_limits(self) -> DecodeLimits:

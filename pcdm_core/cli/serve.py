@@ -80,7 +80,9 @@ def _run(listener: socket.socket, model: Path) -> None:
         wrong = (f"PCDM_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         raise ValueError("; ".join(wrong)) from error
     app = service.create_app(settings)
-    server = _Server(uvicorn.Config(app, log_config=_log_config()), app.state.engine)
+    options = importlib.import_module("service.http_protocol").SERVER_OPTIONS
+    config = uvicorn.Config(app, log_config=_log_config(), **options)
+    server = _Server(config, app.state.engine)
     # The server itself keeps silent about a socket that it was handed.
     _log.info("listening on %s, loading the model in %s", _url(host, port), model)
     with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped

@@ -176,7 +176,11 @@ async def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path, caplog: pyt
 async def test_the_interface_describes_every_answer() -> None:
     async with serving() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    errors = {"/score": {"400", "413", "415", "422", "429", "500", "503", "504"}, "/readyz": {"503"}, "/healthz": set()}
+    errors = {
+        "/score": {"400", "401", "408", "413", "415", "422", "429", "500", "503", "504"},
+        "/readyz": {"503"},
+        "/healthz": set(),
+    }
     assert set(paths) == set(errors)
     for path, statuses in errors.items():
         [operation] = paths[path].values()
