@@ -98,13 +98,21 @@ class Admission:
         Raises:
             OverloadedError: There is no room for it.
         """
+        self.check(cost)
+        ticket = Ticket(cost)
+        self._tickets.add(ticket)
+        return ticket
+
+    def check(self, cost: float) -> None:
+        """Make sure that a request would be taken now.
+
+        Raises:
+            OverloadedError: There is no room for it.
+        """
         backlog = self.backlog
         excess = min(backlog + cost - self._limit, backlog)
         if excess > 0:
             raise OverloadedError(min(max(1, math.ceil(self._rate.seconds(excess))), _LONGEST_RETRY))
-        ticket = Ticket(cost)
-        self._tickets.add(ticket)
-        return ticket
 
     def release(self, ticket: Ticket) -> None:
         """Forget a request, finished or not."""

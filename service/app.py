@@ -1,6 +1,7 @@
 """The application, put together."""
 
 import contextlib
+import warnings
 from collections.abc import AsyncIterator
 
 from anyio import CapacityLimiter
@@ -8,10 +9,13 @@ from fastapi import FastAPI
 from opentelemetry.trace import TracerProvider
 
 from pcdm_core.scoring import CascadeScorer
+from service.authentication import ApiKeyMiddleware, describe_keys, open_paths
+from service.docs_page import install_docs_page
 from service.engine import Engine
 from service.health import HealthServer, health_router, metrics_router
 from service.interface import tell_problems_alone
-from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware
+from service.keys import Keys
+from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from service.problems import install_problem_handlers
 from service.reload_signal import reload_on_signal
 from service.routes import inference_router, models_router, score_router
@@ -42,9 +46,11 @@ def create_app(
         the `HealthServer`, or None without a port for it.
 
     Raises:
-        ValueError: Two models have the same name, or one has none.
+        ValueError: Two models have the same name, or one has none; or the API keys are malformed.
+        OSError: The file of API keys cannot be read.
     """
     settings = Settings() if settings is None else settings
+    keys = Keys(settings.api_keys, settings.api_keys_file)
     telemetry = Telemetry(drift_window=settings.drift_window, provider=tracer_provider)
     engine = Engine(settings, load, launch, telemetry.observer)
     telemetry.metrics.watch(lambda: engine.models)
@@ -55,6 +61,8 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # Pillow warns of each odd tag of a photograph: a stranger could fill the log with a few small files.
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
         async with contextlib.AsyncExitStack() as running:
             await running.enter_async_context(telemetry.running())
             if health is not None:
@@ -67,14 +75,27 @@ def create_app(
         title="PCDM out-of-distribution gate",
         description="Scores images by the exact hierarchical likelihood of a cascaded diffusion model.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would lead to whatever host the request names
         # FastAPI's own spans hold the query, and would be beside ours.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.engine = engine
     app.state.health = health
     install_problem_handlers(app)
-    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_request_bytes)
+    install_docs_page(app)
+    app.add_middleware(
+        BodyLimitMiddleware,
+        max_bytes=settings.max_request_bytes,
+        seconds=settings.upload_timeout_ms / 1000,
+        idle_seconds=settings.upload_idle_timeout_ms / 1000,
+    )
     app.add_middleware(HangUpMiddleware)
+    exempt = open_paths(metrics=settings.open_metrics)
+    if keys:
+        app.add_middleware(ApiKeyMiddleware, keys=keys, exempt=exempt)
+    app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(TelemetryMiddleware, telemetry=telemetry)
     app.include_router(health_router(engine))
@@ -84,4 +105,6 @@ def create_app(
     app.include_router(models_router(engine, settings))
     app.include_router(inference_router(engine, settings, decoders, telemetry))
     tell_problems_alone(app)
+    if keys:
+        describe_keys(app, exempt)
     return app

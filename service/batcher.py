@@ -101,6 +101,7 @@ class Batcher:
         self._waiting = asyncio.Event()
         self._working = asyncio.create_task(self._work())
         self._stopped = False
+        self._image_costs: dict[Fidelity, float] = {}
 
     @property
     def backlog(self) -> float:
@@ -112,6 +113,16 @@ class Batcher:
         """Units that wait or run."""
         return sum(len(job.units) - len(job.results) for job in self._jobs if not job.done.done())
 
+    def check_room(self, images: int, settings: Fidelity) -> None:
+        """Make sure that there is room for so many images, before anything is spent on them.
+
+        An image costs what it did when the last one was planned at these settings, and nothing before the first.
+
+        Raises:
+            OverloadedError: Too much work waits already.
+        """
+        self._admission.check(images * self._image_costs.get(settings, 0.0))
+
     async def score(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Score]:
         """Score uint8 images `[N, C, H, W]`, in order, without blocking the event loop.
 
@@ -122,6 +133,7 @@ class Batcher:
             StoppedError: The batcher was stopped first.
         """
         units = await asyncio.to_thread(self._scorer.plan, images, settings)
+        self._image_costs[settings] = math.fsum(unit.cost for unit in units) / max(1, len(images))
         results = await self.run(units)
         return await asyncio.to_thread(self._scorer.combine, units, results)
 

@@ -10,8 +10,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import REQUEST_ID_HEADER, ProblemError
+from service.security_headers import SECURITY_HEADERS
+from service.unread_body import UnreadBody
 
-__all__ = ["BodyLimitMiddleware", "HangUpMiddleware", "HttpMiddleware", "RequestIdMiddleware"]
+__all__ = [
+    "BodyLimitMiddleware",
+    "HangUpMiddleware",
+    "HttpMiddleware",
+    "RequestIdMiddleware",
+    "SecurityHeadersMiddleware",
+]
 
 # What is safe to repeat in a header and in a log line.
 _ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -49,30 +57,74 @@ class RequestIdMiddleware(HttpMiddleware):
         await self._app(scope, receive, send_with_id)
 
 
-class BodyLimitMiddleware(HttpMiddleware):
-    """Stops reading a body that is, or says that it will be, larger than `max_bytes`."""
+class SecurityHeadersMiddleware(HttpMiddleware):
+    """Gives every answer the headers of `SECURITY_HEADERS` that it does not have."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add them as the answer begins."""
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)
+
+
+class BodyLimitMiddleware(HttpMiddleware):
+    """Stops reading a body that is, or says that it will be, too large, or that does not arrive in time.
+
+    Args:
+        app: What reads the body.
+        max_bytes: Largest body.
+        seconds: Longest time from the beginning of the request to the end of its body.
+        idle_seconds: Longest time in which none of it arrives.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float, idle_seconds: float) -> None:
         super().__init__(app)
         self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._idle_seconds = idle_seconds
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with a `receive` that counts."""
         declared = Headers(scope=scope).get("content-length", "0")
-        refused = declared.isdecimal() and int(declared) > self._max_bytes
+        # So many digits are no number to Python, and too many bytes to anybody.
+        refused = declared.isdecimal() and (len(declared) > 20 or int(declared) > self._max_bytes)
         seen = 0
+        arriving = True
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._seconds
 
         async def receive_counted() -> Message:
             # Raised where the body is read, within reach of the application's error handlers.
-            nonlocal seen
-            message: Message = {} if refused else await receive()
+            nonlocal seen, arriving
+            if not arriving:  # whoever waits for a client to hang up may wait
+                return await receive()
+            message: Message = {}
+            if not refused:
+                try:
+                    async with asyncio.timeout_at(min(deadline, now() + self._idle_seconds)) as timeout:
+                        message = await receive()
+                except TimeoutError as error:
+                    if not timeout.expired():
+                        raise
+                    raise self._too_slow() from error
             seen += len(message.get("body", b""))
             if refused or seen > self._max_bytes:
                 detail = f"the request is larger than the limit of {self._max_bytes:,} bytes"
                 raise ProblemError(413, "request-too-large", detail)
+            arriving = message.get("more_body", False)
             return message
 
         await self._app(scope, receive_counted, send)
+
+    def _too_slow(self) -> ProblemError:
+        allowed = f"{self._seconds:,g} s in all, {self._idle_seconds:,g} s without a byte"
+        return ProblemError(408, "upload-too-slow", f"the body did not arrive in time (at most {allowed})")
 
 
 class HangUpMiddleware(HttpMiddleware):
@@ -101,7 +153,8 @@ class HangUpMiddleware(HttpMiddleware):
                 if answered:
                     return
 
-        handling = asyncio.ensure_future(self._app(scope, messages.get, send_noting))
+        body = UnreadBody(scope, messages.get, send_noting)
+        handling = asyncio.ensure_future(self._app(scope, body.receive, body.send))
         listening = asyncio.create_task(listen())
         try:
             await handling

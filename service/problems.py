@@ -15,21 +15,34 @@ from service.admission import OverloadedError
 from service.batcher import StoppedError
 from service.runner import ModelFailedError, WorkerDiedError
 from service.schemas import Problem
+from service.security_headers import SECURITY_HEADERS
 from service.tracing import TRACE_RESPONSE_HEADER
 
-__all__ = ["PROBLEM_MEDIA_TYPE", "REQUEST_ID_HEADER", "ProblemError", "install_problem_handlers", "unavailable"]
+__all__ = [
+    "PROBLEM_MEDIA_TYPE",
+    "PROBLEM_TITLES",
+    "PROBLEM_TYPE_PREFIX",
+    "REQUEST_ID_HEADER",
+    "ProblemError",
+    "answer_problem",
+    "install_problem_handlers",
+    "unavailable",
+]
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+PROBLEM_TYPE_PREFIX: Final = "urn:problem-type:pcdm:"
 REQUEST_ID_HEADER: Final = "X-Request-ID"
 
 _log: Final = logging.getLogger(__name__)
-_TITLES: Final = {
+PROBLEM_TITLES: Final = {
     "deadline-passed": "The request took longer than it may",
     "image-refused": "An image is refused",
     "invalid-request": "The request does not fit the interface",
     "model-failed": "The model failed",
+    "no-access": "No access without a known API key",
     "no-such-fidelity": "The model has no such fidelity",
     "no-such-model": "There is no such model",
+    "not-http": "What was sent is not HTTP",
     "not-ready": "The model is not ready",
     "overloaded": "Too much work is waiting",
     "reload-disabled": "Models are not reloaded by request",
@@ -39,6 +52,7 @@ _TITLES: Final = {
     "stopping": "The service is stopping",
     "too-many-images": "Too many images in one request",
     "unsupported-encoding": "The encoding of the content is not accepted",
+    "upload-too-slow": "The request did not arrive in time",
     "worker-died": "The worker died of an image",
 }
 _IMAGE_STATUS: Final = {"unsupported-format": 415, "too-many-bytes": 413}
@@ -79,7 +93,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_anything_else)
 
 
-def _answer(
+def answer_problem(
     request: Request,
     status: int,
     detail: str,
@@ -88,13 +102,23 @@ def _answer(
     headers: Mapping[str, str] | None = None,
     **members: Any,
 ) -> JSONResponse:
+    """The answer that tells of a problem.
+
+    Args:
+        request: The one that has it.
+        status: The HTTP status.
+        detail: The sentence about this occurrence.
+        slug: The kind of problem, a key of `PROBLEM_TITLES`; `None` where the status says it all.
+        headers: Of the answer.
+        members: Further members of the document, as `Problem` has them.
+    """
     request_id = str(request.state.request_id)
     request.state.problem = slug  # for the metrics
     if request.scope["path"].removeprefix(request.scope.get("root_path", "")).startswith("/v2"):
         members["error"] = detail
     problem = Problem(
-        type="about:blank" if slug is None else f"urn:problem-type:pcdm:{slug}",
-        title=HTTPStatus(status).phrase if slug is None else _TITLES[slug],
+        type="about:blank" if slug is None else f"{PROBLEM_TYPE_PREFIX}{slug}",
+        title=HTTPStatus(status).phrase if slug is None else PROBLEM_TITLES[slug],
         status=status,
         detail=detail,
         request_id=request_id,
@@ -117,7 +141,7 @@ def _trace_header(request: Request) -> dict[str, str]:
 async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     slug = error.slug if isinstance(error, ProblemError) else None
-    return _answer(request, error.status_code, error.detail, slug=slug, headers=error.headers)
+    return answer_problem(request, error.status_code, error.detail, slug=slug, headers=error.headers)
 
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -125,36 +149,37 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
     # Only place and message: the offending input may be megabytes, or not JSON at all.
     errors = [{"location": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()]
     detail = "; ".join(f"{one['location']}: {one['message']}" for one in errors)
-    return _answer(request, 422, detail, slug="invalid-request", errors=errors)
+    return answer_problem(request, 422, detail, slug="invalid-request", errors=errors)
 
 
 async def _on_image_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ImageError)
     status = _IMAGE_STATUS.get(error.reason, 422)
-    return _answer(request, status, str(error), slug="image-refused", source=error.name, reason=error.reason)
+    return answer_problem(request, status, str(error), slug="image-refused", source=error.name, reason=error.reason)
 
 
 async def _on_model_failure(request: Request, error: Exception) -> JSONResponse:
     _log.error("request %s: the model failed", request.state.request_id, exc_info=error)
-    return _answer(request, 500, "the model failed on this request; the service goes on", slug="model-failed")
+    return answer_problem(request, 500, "the model failed on this request; the service goes on", slug="model-failed")
 
 
 async def _on_worker_death(request: Request, error: Exception) -> JSONResponse:
     _log.error("request %s: %s", request.state.request_id, error)
-    return _answer(request, 500, f"{error}; the service goes on", slug="worker-died")
+    return answer_problem(request, 500, f"{error}; the service goes on", slug="worker-died")
 
 
 async def _on_overload(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OverloadedError)
     headers = {"Retry-After": str(error.retry_after)}
-    return _answer(request, 429, str(error), slug="overloaded", headers=headers)
+    return answer_problem(request, 429, str(error), slug="overloaded", headers=headers)
 
 
 async def _on_stopped(request: Request, error: Exception) -> JSONResponse:
-    return _answer(request, 503, str(error), slug="stopping", headers={"Retry-After": "1"})
+    return answer_problem(request, 503, str(error), slug="stopping", headers={"Retry-After": "1"})
 
 
 async def _on_anything_else(request: Request, error: Exception) -> JSONResponse:
     _log.error("request %s: unexpected error", request.state.request_id, exc_info=error)
     # What went wrong is for the log; a stranger learns only where to look.
-    return _answer(request, 500, "an unexpected error; the log has it under the request id")
+    detail = "an unexpected error; the log has it under the request id"
+    return answer_problem(request, 500, detail, headers=SECURITY_HEADERS)  # sent from outside the middleware, too

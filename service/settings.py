@@ -2,15 +2,21 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pcdm_core.data import DecodeLimits
 from service.drift import FEWEST_IMAGES
+from service.keys import NamedHash, read_hashes
 from service.logs import LogFormat
 
 __all__ = ["Settings"]
+
+
+def _hashes(value: object) -> object:
+    return read_hashes(value) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -40,9 +46,15 @@ class Settings(BaseSettings):
             one; 0 takes a free one. `None` for no such port.
         drift_window: Latest images whose p-values are compared with the calibration's.
         log_format: Of `pcdm serve`: `text` for people, or `json`, a document a line.
+        api_keys: Who may ask, as `NAME:HASH` entries that `pcdm key` prints, between spaces or commas. Everybody may,
+            if neither these nor a file of them are set.
+        api_keys_file: A file of such entries, one a line; read again when it changes.
+        open_metrics: Whether metrics need no key.
+        upload_timeout_ms: Longest time in which the whole body of a request has to arrive.
+        upload_idle_timeout_ms: Longest time in which nothing of it arrives.
     """
 
-    model_config = SettingsConfigDict(env_prefix="PCDM_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PCDM_", frozen=True, hide_input_in_errors=True)
 
     model: Path = Path("weights/cifar10-haar")
     models: str = ""
@@ -59,6 +71,11 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(default=DecodeLimits().max_bytes, ge=1)
     max_image_pixels: int = Field(default=DecodeLimits().max_pixels, ge=1)
     decode_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)
+    api_keys: Annotated[tuple[NamedHash, ...], NoDecode, BeforeValidator(_hashes)] = ()
+    api_keys_file: Path | None = None
+    open_metrics: bool = False
+    upload_timeout_ms: int = Field(default=300_000, ge=1)
+    upload_idle_timeout_ms: int = Field(default=20_000, ge=1)
 
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     drift_window: int = Field(default=1000, ge=FEWEST_IMAGES)

@@ -7,6 +7,7 @@ import typer
 from pcdm_core.cli.benchmark import benchmark
 from pcdm_core.cli.calibrate import calibrate
 from pcdm_core.cli.evaluate import evaluate
+from pcdm_core.cli.key import key
 from pcdm_core.cli.map import map_bound
 from pcdm_core.cli.sample import sample
 from pcdm_core.cli.score import score
@@ -21,6 +22,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for _command in (train, evaluate, calibrate, benchmark, score, sample, serve):
+for _command in (train, evaluate, calibrate, benchmark, score, sample, serve, key):
     app.command()(_command)
 app.command("map")(map_bound)

@@ -101,7 +101,9 @@ def _run(listener: socket.socket, model: Path, models: str) -> None:
     app = service.create_app(settings)
     if app.state.health is not None:
         app.state.health.bind()
-    server = _Server(uvicorn.Config(app, log_config=None, access_log=False), app.state.engine)
+    options = importlib.import_module("service.http_protocol").SERVER_OPTIONS
+    config = uvicorn.Config(app, log_config=None, access_log=False, **options)
+    server = _Server(config, app.state.engine)
     # The server itself keeps silent about a socket that it was handed.
     _log.info("listening on %s, loading the model in %s", _url(host, port), models or model)
     with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped

@@ -101,7 +101,9 @@ def inference_router(engine: Engine, settings: Settings, decoders: CapacityLimit
         responses=_ANSWER
         | problem_responses(
             status_400="The request is none of the protocol, or its tensor does not fit the model.",
+            status_401="An API key is needed, and there is none or it is not known.",
             status_404=_NO_SUCH,
+            status_408="The request did not arrive in time.",
             status_413="The request is too large, or there are too many images.",
             status_415="The body is compressed.",
             status_422="The model has no such fidelity, or a header does not fit the interface.",

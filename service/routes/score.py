@@ -40,7 +40,9 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
         summary="Score one or many images",
         responses=problem_responses(
             status_400="The body is not multipart form data.",
+            status_401="An API key is needed, and there is none or it is not known.",
             status_404="There is no model of this name.",
+            status_408="The request did not arrive in time.",
             status_413="The request, or an image, is too large, or there are too many images.",
             status_415="An image is of a format that is not accepted.",
             status_422="An image is broken or refused, or the request does not fit the interface.",
@@ -67,6 +69,7 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
             async with deadline(timeout_ms, settings.request_timeout_ms):
                 asked = asked_fidelity(served, fidelity)
                 refuse_many(len(files), settings.max_images)
+                served.batcher.check_room(len(files), asked)
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 with telemetry.span("decode", **{"pcdm.images": len(files)}):
                     prepared = [

@@ -196,7 +196,7 @@ async def test_a_model_that_cannot_be_loaded_is_told(tmp_path: Path, caplog: pyt
 async def test_the_interface_describes_every_answer() -> None:
     async with serving() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    work = {"400", "404", "413", "415", "422", "429", "500", "503", "504"}
+    work = {"400", "401", "404", "408", "413", "415", "422", "429", "500", "503", "504"}
     errors = {
         "/healthz": set(),
         "/readyz": {"503"},
