@@ -109,9 +109,9 @@ async def test_options_and_headers_reach_the_service() -> None:
         return wrapped
 
     async with asking(tiny_scorer(), around=noting, api_key="secret") as (client, _):
-        answer = await client.score(NATIVE, strict=True, fidelity="balanced", model="tiny", timeout=7)
+        answer = await client.score(NATIVE, strict=True, fidelity="balanced", model="cifar10-haar", timeout=7)
     headers = dict(seen[-1]["headers"])
-    assert seen[-1]["query_string"] == b"fidelity=balanced&strict=true&model=tiny"
+    assert seen[-1]["query_string"] == b"fidelity=balanced&strict=true&model=cifar10-haar"
     assert headers[b"authorization"] == b"Bearer secret"
     assert 1 <= int(headers[b"x-request-timeout-ms"]) <= 7000
     assert headers[b"x-request-id"].decode() == answer.request_id
@@ -194,7 +194,7 @@ async def test_a_service_that_loads_its_model_is_asked_again() -> None:
         async with client_of(app, retries=RetryPolicy(most=0)) as impatient:
             with pytest.raises(NotReadyError, match="being loaded"):
                 await impatient.score(NATIVE)
-        assert (await client.score(NATIVE)).model == "tiny"
+        assert (await client.score(NATIVE)).model == "cifar10-haar"
         assert len(slept) == 1
         assert slept[0] >= 1
     async with client_of(app) as client:

@@ -107,7 +107,7 @@ def test_a_service_that_loads_its_model_is_asked_again() -> None:
 
     with serving_in_thread(None, load=load) as url, direct(url, sleep=sleep) as one:
         assert (one.healthy(), one.ready()) == (True, False)
-        assert one.score(PHOTO).model == "tiny"
+        assert one.score(PHOTO).model == "cifar10-haar"
     assert len(slept) == 1
     assert slept[0] >= 1
 
@@ -184,6 +184,6 @@ def test_a_killed_server_is_asked_again_once_it_is_back(tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGSTOP)
         killing = threading.Timer(0.5, running.process.send_signal, [signal.SIGKILL])
         killing.start()
-        assert client.score(PHOTO).model == "tiny"
+        assert client.score(PHOTO).model == "cifar10-haar"
         killing.join()
     assert len(slept) == 2

@@ -15,8 +15,8 @@ def test_the_page_lists_every_type_once() -> None:
 
 
 def test_every_type_that_is_raised_has_a_title() -> None:
-    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "service").glob("*.py"))
-    raised = re.findall(r'(?:ProblemError\(\d+, |slug=|_unavailable\(|_refuse\(\d+, )"([a-z-]+)"', code)
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "service").rglob("*.py"))
+    raised = re.findall(r'(?:ProblemError\([^,"]+, |slug=|unavailable\(|_refuse\(\d+, )"([a-z-]+)"', code)
     assert set(raised) == set(PROBLEM_TITLES)
 
 
