@@ -73,7 +73,7 @@ async def test_after_all_of_them_an_honest_image_gets_its_score(caplog: pytest.L
         for _, sent, *_ in RAW:
             await server.send(sent)
         for case in ALL:
-            if not any("9" * 5000 in str(value) for value in case.request.get("headers", {}).values()):  # no client sends it
+            if "9" * 5000 not in str(case.request.get("headers")):  # no client sends it
                 check(await ask(client, case), case.status, case.type, case.reason)
         assert await good_score(client) == pytest.approx(before, abs=1e-4)
         assert server.engine.ready().batcher.backlog == 0
