@@ -166,6 +166,8 @@ def draw(settings: list[dict[str, Any]], sets: tuple[str, ...], file: Path) -> N
     calls = [one["network_calls"] for one in settings]
     for name, axes in zip(sets, figure.subplots(1, len(sets)), strict=True):
         axes.semilogx(calls, [one["auroc"][name] for one in settings], "o-")
+        axes.set_xticks(calls, map(str, calls), rotation=60)
+        axes.minorticks_off()
         axes.set(title=name, xlabel="network calls", ylabel="AUROC")
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=120)
