@@ -18,6 +18,7 @@ __all__ = ["ApiKeyMiddleware", "describe_keys", "open_paths"]
 _log: Final = logging.getLogger(__name__)
 _HEADER: Final = "X-API-Key"
 _CHALLENGE: Final = 'Bearer realm="pcdm"'
+_HEALTH: Final = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 
 _SCHEMES: Final[dict[str, dict[str, Any]]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `Authorization: Bearer KEY`."},
@@ -36,7 +37,7 @@ def open_paths(*, metrics: bool) -> frozenset[str]:
     Args:
         metrics: Whether the metrics are among them.
     """
-    return frozenset({"/healthz", "/readyz"} | ({"/metrics"} if metrics else set()))
+    return _HEALTH | ({"/metrics"} if metrics else set())
 
 
 class ApiKeyMiddleware(HttpMiddleware):

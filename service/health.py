@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from service.engine import Engine
-from service.middleware import RequestIdMiddleware
+from service.http_protocol import SERVER_OPTIONS
+from service.middleware import RequestIdMiddleware, SecurityHeadersMiddleware
 from service.problems import install_problem_handlers
 from service.schemas import Health, problem_responses
 
@@ -72,9 +73,10 @@ class HealthServer:
     """
 
     def __init__(self, engine: Engine, registry: CollectorRegistry, host: str, port: int) -> None:
-        self._app = FastAPI(openapi_url=None)
+        self._app = FastAPI(openapi_url=None, redirect_slashes=False)
         self._app.include_router(health_router(engine))
         self._app.include_router(metrics_router(registry))
+        self._app.add_middleware(SecurityHeadersMiddleware)
         self._app.add_middleware(RequestIdMiddleware)
         install_problem_handlers(self._app)
         self._host = host
@@ -110,7 +112,7 @@ class HealthServer:
         assert self._listener is not None
         # A second at most for who is being answered; whoever only keeps a connection open is cut off at once.
         config = uvicorn.Config(
-            self._app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+            self._app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1, **SERVER_OPTIONS
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve([self._listener]))

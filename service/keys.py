@@ -82,6 +82,7 @@ class Keys:
         self._of_file: tuple[NamedHash, ...] = ()
         self._stamp: tuple[int, ...] | None = None
         if file is not None:
+            # First, so that a file that changes meanwhile is read again.
             self._stamp = _stamp(file)
             self._of_file = _read(file)
 
@@ -103,10 +104,7 @@ class Keys:
         """Read the file again if it is another than before; one that cannot be used leaves the keys as they are."""
         if self._file is None:
             return
-        try:
-            stamp = _stamp(self._file)
-        except OSError:
-            stamp = ()
+        stamp = _stamp(self._file)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -136,11 +134,16 @@ def _read(file: Path) -> tuple[NamedHash, ...]:
     except ValueError as error:  # a text that is not UTF-8 among them, whose error repeats it
         told = "it is not UTF-8" if isinstance(error, UnicodeError) else error
         raise ValueError(f"API keys in {file}: {told}") from None
+    except OSError as error:
+        raise OSError(f"API keys in {file}: {error.strerror}") from error
 
 
 def _stamp(file: Path) -> tuple[int, ...]:
-    """What changes when the file is written, or when a link to it is turned to another."""
-    status = file.stat()
+    """What changes when the file is written, when a link to it is turned to another, and when it comes or goes."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 

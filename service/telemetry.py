@@ -178,6 +178,11 @@ class TelemetryMiddleware(HttpMiddleware):
             images,
             state.get("request_id"),
             extra=fields(
-                method=method, route=route, status=status, duration_ms=round(1000 * seconds, 1), images=images
+                method=method,
+                route=route,
+                status=status,
+                duration_ms=round(1000 * seconds, 1),
+                images=images,
+                **({"key": state["key_name"]} if "key_name" in state else {}),
             ),
         )

@@ -27,7 +27,10 @@ async def test_health_and_metrics_are_on_their_own_port_while_the_application_ru
             assert (await main.get("/healthz")).status_code == (await other.get("/healthz")).status_code == 200
             check_problem(await main.get("/metrics"), 404)
             check_problem(await other.post("/score"), 404)
-            assert 'pcdm_worker_up{model="cifar10-haar"} 1.0' in (await other.get("/metrics")).text
+            metrics = await other.get("/metrics")
+            assert 'pcdm_worker_up{model="cifar10-haar"} 1.0' in metrics.text
+            assert metrics.headers["x-content-type-options"] == "nosniff"
+            assert "server" not in metrics.headers
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 1)
 

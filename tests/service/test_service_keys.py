@@ -85,7 +85,7 @@ def test_a_changed_file_is_read_again_and_a_damaged_one_changes_nothing(
 
 
 def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(OSError, match=r"API keys in .*missing: No such file"):
         create_app(Settings(api_keys_file=tmp_path / "missing"))
     (tmp_path / "keys").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"keys: it is not UTF-8"):
@@ -120,12 +120,13 @@ async def test_without_a_known_key_every_route_but_health_is_a_401(
     headers: dict[str, str], error: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(settings=GUARDED) as client:
-        for path in ("/score", "/openapi.json", "/docs", "/metrics", "/nowhere", "/healthz/"):
+        for path in ("/score", "/openapi.json", "/docs", "/metrics", "/models", "/v2", "/nowhere", "/healthz/"):
             answer = await client.get(path, headers=headers)
             assert check_problem(answer, 401)["type"].endswith("no-access")
             assert answer.headers["www-authenticate"].startswith('Bearer realm="pcdm"')
             assert ("invalid_token" in answer.headers["www-authenticate"]) is error
-        assert (await client.get("/healthz")).status_code == (await client.get("/readyz")).status_code == 200
+        for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"):
+            assert (await client.get(path)).status_code == 200
     assert OLD[:-1] not in caplog.text
 
 
@@ -135,7 +136,8 @@ async def test_metrics_are_open_where_that_is_chosen() -> None:
         assert (await client.get("/docs")).status_code == 401
 
 
-async def test_the_name_of_the_key_goes_with_the_request_and_the_key_does_not() -> None:
+async def test_the_name_of_the_key_goes_with_the_request_and_the_key_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "service.telemetry")
     states: list[dict[str, Any]] = []
     app = create_app(GUARDED, load=lambda _: SteeredModel(), launch=in_thread)
 
@@ -146,7 +148,9 @@ async def test_the_name_of_the_key_goes_with_the_request_and_the_key_does_not() 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(spy), base_url="http://s") as client:
         await client.get("/openapi.json", headers=bearer(NEW))
     assert states[0]["key_name"] == "camera"
-    assert NEW not in repr(states)
+    [line] = [vars(record) for record in caplog.records if record.name == "service.telemetry"]
+    assert line["pcdm_fields"]["key"] == "camera"
+    assert NEW not in f"{states}{line}"
 
 
 async def test_the_body_of_a_stranger_is_not_read() -> None:
