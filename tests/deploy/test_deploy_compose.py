@@ -14,7 +14,8 @@ from service import Settings
 
 ROOT: Final = Path(__file__).parents[2]
 # The image and the compose file say these themselves.
-FIXED: Final = {"PCDM_MODEL", "PCDM_HOST", "PCDM_PORT", "PCDM_METRICS_PORT"}
+# By the image, by this file, or by docker-compose.keys.yml.
+FIXED: Final = {"PCDM_MODEL", "PCDM_HOST", "PCDM_PORT", "PCDM_METRICS_PORT", "PCDM_API_KEYS_FILE"}
 
 
 def read(name: str) -> dict[str, Any]:
