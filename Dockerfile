@@ -50,7 +50,7 @@ ENV PATH=/opt/pcdm/bin:$PATH \
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001
 EXPOSE 8000
-# On SIGTERM the server refuses new requests and finishes those it has: give it time (docker stop --time).
+# On SIGTERM the server refuses new requests and finishes those it has: give it time (docker stop -t).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-I", "-S", "/usr/local/lib/pcdm/healthcheck.py"]

@@ -147,7 +147,7 @@ def finishes_its_requests_when_stopped() -> str:
     asking.start()
     time.sleep(1)
     expect(asking.is_alive(), "the request was answered too soon to prove anything")
-    stopping = subprocess.Popen(["docker", "stop", "--time", "300", container()], stdout=subprocess.DEVNULL)
+    stopping = subprocess.Popen(["docker", "stop", "-t", "300", container()], stdout=subprocess.DEVNULL)
     try:
         until(lambda: status_of(f"{SERVICE}/readyz") == 503, 20, "refusing")
         refused, problem = score(1)

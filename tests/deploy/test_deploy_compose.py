@@ -13,8 +13,7 @@ import yaml
 from service import Settings
 
 ROOT: Final = Path(__file__).parents[2]
-# The image and the compose file say these themselves.
-# By the image, by this file, or by docker-compose.keys.yml.
+# Said by the image, by this file, or by docker-compose.keys.yml.
 FIXED: Final = {"PCDM_MODEL", "PCDM_HOST", "PCDM_PORT", "PCDM_METRICS_PORT", "PCDM_API_KEYS_FILE"}
 
 
@@ -107,7 +106,12 @@ def test_keys_come_from_a_secret() -> None:
     keys = read("docker-compose.keys.yml")
     service, (secret,) = keys["services"]["pcdm"], keys["secrets"]
     assert service["secrets"] == [secret]
-    assert service["environment"] == {"PCDM_API_KEYS_FILE": f"/run/secrets/{secret}"}
+    assert service["environment"]["PCDM_API_KEYS_FILE"] == f"/run/secrets/{secret}"
+
+
+def test_prometheus_needs_no_key_where_clients_do() -> None:
+    # Only because the metrics' port is not published, which another test says.
+    assert read("docker-compose.keys.yml")["services"]["pcdm"]["environment"]["PCDM_OPEN_METRICS"] == "true"
 
 
 @pytest.mark.parametrize(

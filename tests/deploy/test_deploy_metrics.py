@@ -14,6 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from service import Settings, create_app
+
 # The running application lives with the service's tests; pytest finds only a test's own folder.
 sys.path.append(str(Path(__file__).parents[1] / "service"))
 
@@ -85,6 +87,15 @@ def test_a_query_names_what_the_service_tells(query: str, series: dict[str, set[
         assert name in series
         # A series without samples so far, such as the drift of few images, shows no labels: each is by model.
         assert labels <= (series[name] or {"model"}) | ADDED, name
+
+
+def test_queries_about_scoring_mean_every_route_that_scores() -> None:
+    (pattern,) = {
+        found for _, query in (*alert_queries(), *panel_queries()) for found in re.findall(r'route=~?"([^"]+)"', query)
+    }
+    routes = create_app(Settings()).openapi()["paths"]
+    meant = {path for path, methods in routes.items() if "post" in methods and re.fullmatch(pattern, path)}
+    assert meant == {"/score", "/v2/models/{name}/infer"}
 
 
 def test_every_query_names_something() -> None:
