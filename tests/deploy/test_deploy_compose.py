@@ -109,11 +109,6 @@ def test_keys_come_from_a_secret() -> None:
     assert service["environment"]["PCDM_API_KEYS_FILE"] == f"/run/secrets/{secret}"
 
 
-def test_prometheus_needs_no_key_where_clients_do() -> None:
-    # Only because the metrics' port is not published, which another test says.
-    assert read("docker-compose.keys.yml")["services"]["pcdm"]["environment"]["PCDM_OPEN_METRICS"] == "true"
-
-
 @pytest.mark.parametrize(
     "files",
     [
