@@ -70,7 +70,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
     """Take back what a server sets up for its process: handlers that write to the output caught in this test."""
     loggers = [logging.getLogger(name) for name in ("", "pcdm_core", "service", "uvicorn")]
@@ -199,7 +199,6 @@ def test_serve_tells_a_port_in_use() -> None:
     assert f"cannot listen on 127.0.0.1:{port} (Address already in use): choose another --port" in error
 
 
-@pytest.mark.usefixtures("own_logging")
 def test_serve_tells_a_port_for_metrics_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
@@ -216,7 +215,6 @@ def test_serve_tells_a_setting_by_its_variable(monkeypatch: pytest.MonkeyPatch) 
     assert error.startswith("error: PCDM_MAX_BATCH: Input should be greater than or equal to 1")
 
 
-@pytest.mark.usefixtures("own_logging")
 def test_serve_ends_where_there_is_no_model(tmp_path: Path) -> None:
     code, _, error = invoke("serve", "--model", tmp_path / "nothing", "--port", 0)
     assert code == 2
@@ -224,7 +222,6 @@ def test_serve_ends_where_there_is_no_model(tmp_path: Path) -> None:
     assert "config.json is missing" in error
 
 
-@pytest.mark.usefixtures("own_logging")
 def test_serve_takes_the_model_of_the_command_line_before_those_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -248,7 +245,6 @@ def test_serve_refuses_models_that_it_cannot_tell_apart(words: tuple[str, ...], 
     assert told in error
 
 
-@pytest.mark.usefixtures("own_logging")
 def test_serve_ends_where_the_model_is_broken(workshop: Path, tmp_path: Path) -> None:
     for file in (workshop / "run/model").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:-100])
