@@ -102,7 +102,7 @@ def calibrate(
         if member and chosen != "ensemble":
             raise ValueError("--member: only --detector ensemble has members")
         parameters: dict[str, Any] = {"members": tuple(member)} if member else {}
-        for name in (chosen, *(member or ()), *(compare or ())):
+        for name in (chosen, *(compare or ())):
             detector_class(name)  # an unknown one is refused before the images are read
         # All are opened first: a mistyped path is told before the others have taken their time.
         of_fit = None if fit is None else _Set(fit, open_images(fit))
