@@ -9,7 +9,6 @@ some stand for normal images, and the others are made odd. Needs PCDM_DATA_DIR.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from typing import Any
 import numpy as np
 from commands import measure_or_report
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 from rich.progress import track
 from sklearn.metrics import roc_auc_score
 
 from pcdm_core.data import load_array, open_images
+from pcdm_core.data.corruptions import CORRUPTIONS
 from pcdm_core.detection import Detector, MixtureDetector, SpectrumDetector
 from pcdm_core.scoring import FIDELITIES, CascadeScorer, Findings
 
@@ -48,12 +48,6 @@ def pixelwise(change: Callable[[NDArray[np.float64]], NDArray[Any]]) -> Callable
     return lambda images: np.ascontiguousarray(np.clip(np.rint(change(images.astype(np.float64))), 0, 255), np.uint8)
 
 
-def jpeg(image: Image.Image) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=60)
-    return Image.open(buffer)
-
-
 def crop(size: int) -> Callable[[Image.Image], Image.Image]:
     low, high = (32 - size) // 2, (32 + size) // 2
     return lambda image: image.crop((low, low, high, high)).resize((32, 32), Image.Resampling.BICUBIC)
@@ -72,10 +66,10 @@ def shuffled(images: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 OUTLIERS: dict[str, Callable[[Images], Images]] = {
-    "blurred": each(lambda image: image.filter(ImageFilter.GaussianBlur(0.7))),
+    "blurred": each(lambda image: CORRUPTIONS["blurred"](image, RANDOM)),
     "half, enlarged": each(crop(16)),
     "three quarters, enlarged": each(crop(24)),
-    "JPEG, quality 60": each(jpeg),
+    "JPEG, quality 60": each(lambda image: CORRUPTIONS["jpeg"](image, RANDOM)),
     "grey": each(lambda image: image.convert("L")),
     "colour shifted": pixelwise(lambda x: x + RANDOM.integers(-40, 41, (len(x), 3, 1, 1))),
     "colours swapped": pixelwise(lambda x: x[:, [2, 0, 1]]),
@@ -89,15 +83,20 @@ OUTLIERS: dict[str, Callable[[Images], Images]] = {
 }
 
 
+def outliers(images: Images, of_each: int) -> dict[str, Images]:
+    """So many of each kind, all made of different images."""
+    material = np.split(images[: len(OUTLIERS) * of_each], len(OUTLIERS))
+    return {kind: change(part) for (kind, change), part in zip(OUTLIERS.items(), material, strict=True)}
+
+
 def measure(model: Path) -> dict[str, Any]:
     scorer = CascadeScorer.from_pretrained(model, calibrated=False)
     images = load_array(open_images(HELD_OUT), scorer.preprocessing)
-    material = np.split(images[FITTED + NORMAL :][: len(OUTLIERS) * ODD], len(OUTLIERS))
-    odd = [change(part) for change, part in zip(OUTLIERS.values(), material, strict=True)]
-    everything = np.concatenate((images[: FITTED + NORMAL], *odd))
+    odd = outliers(images[FITTED + NORMAL :], ODD)
+    everything = np.concatenate((images[: FITTED + NORMAL], *odd.values()))
     blocks = np.array_split(everything, 100)
-    scores = [score for block in track(blocks, "scoring") for score in scorer.score(block, FIDELITIES["fast"])]
-    features = Findings.of(scores, scorer.layout(FIDELITIES["fast"])).seen_by(MixtureDetector())
+    found = [scorer.findings(block, FIDELITIES["fast"]) for block in track(blocks, "scoring")]
+    features = Findings.join(found).seen_by(MixtureDetector())
     fit, normal = features[:FITTED], features[FITTED : FITTED + NORMAL]
     sets = dict(zip(OUTLIERS, np.split(features[FITTED + NORMAL :], len(OUTLIERS)), strict=True))
     labels = np.repeat([0, 1], (NORMAL, ODD))

@@ -36,7 +36,7 @@ from scipy.stats import binomtest
 
 from pcdm_core.detection import Calibration, detector_named, ood_metrics
 from pcdm_core.sampling import sample_images
-from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity, Findings
+from pcdm_core.scoring import CALIBRATION_FILE, CascadeScorer, Fidelity
 from pcdm_core.training import Progress, load_config, train
 
 
@@ -93,9 +93,8 @@ def measure(case: Case, folder: Path) -> dict[str, Any]:
         "certified": bits(evaluated, Fidelity(method="certified", nodes=CERTIFIED_NODES, noise="keyed")),
         "training images": bits(case.training[:EVALUATED], Fidelity(nodes=ESTIMATE_NODES, noise="keyed")),
     }
-    layout = scorer.layout(FAST)
-    detector = detector_named(DETECTOR, layout, alpha=ALPHA)
-    held_out = [Findings.of(scorer.score(part, FAST), layout) for part in (case.fit, case.calibration)]
+    detector = detector_named(DETECTOR, scorer.layout(FAST), alpha=ALPHA)
+    held_out = [scorer.findings(part, FAST) for part in (case.fit, case.calibration)]
     calibration = Calibration.fit(
         *(found.seen_by(detector) for found in held_out),
         identity=scorer.identity(FAST, DETECTOR),

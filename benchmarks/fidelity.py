@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from commands import load, save, table
-from detectors import OUTLIERS
+from detectors import FITTED, OUTLIERS, outliers
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.progress import track
@@ -72,9 +72,7 @@ def images_of(scorer: CascadeScorer) -> dict[str, Images]:
         return load_array(open_images(name, limit=limit), scorer.preprocessing)
 
     held_out = read(HELD_OUT)
-    material = np.split(held_out[NORMAL:][: len(OUTLIERS) * ODD], len(OUTLIERS))
-    odd = {kind: change(part) for (kind, change), part in zip(OUTLIERS.items(), material, strict=True)}
-    sets = {"fit": read(FIT), "normal": held_out[:NORMAL]} | odd
+    sets = {"fit": read(FIT), "normal": held_out[:NORMAL]} | outliers(held_out[NORMAL:], ODD)
     return sets | {name: read(source, NORMAL) for name, source in REPORTED.items()}
 
 
@@ -144,7 +142,7 @@ def report(document: dict[str, Any], picture: Path) -> str:
     draw(settings, sets, picture)
     return REPORT.format(
         digest=document["digest"],
-        fitted=2500,
+        fitted=FITTED,
         normal=NORMAL,
         odd=ODD,
         kinds=len(OUTLIERS),

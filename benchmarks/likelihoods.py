@@ -119,7 +119,9 @@ def there_and_back(scorer: CascadeScorer, images: Images, tolerance: float) -> d
 REPORT = """# One set of images, every likelihood
 
 Made by `benchmarks/likelihoods.py` with the model of digest `{digest:.12}` and the first {images} CIFAR-10 test
-images, on CPU in float32. Bits/dim are means over these images; every image has noise of its own.
+images, on CPU in float32. Bits/dim are means over these images; every image has noise of its own, but
+for `fast`, which gives the same to all (see [noise](noise.md)): its errors do not average out, and its +- leaves them
+out.
 
 | likelihood | bits/dim | +- images | - bound, paired | +- | error by time | network calls | core-seconds an image |
 | --- | --- | --- | --- | --- | --- | --- | --- |

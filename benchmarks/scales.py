@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pcdm_core.data import Preprocessing, load_array, open_images
 from pcdm_core.detection import SpectrumDetector, ood_metrics
-from pcdm_core.scoring import CascadeScorer, Fidelity, Findings
+from pcdm_core.scoring import CascadeScorer, Fidelity
 from pcdm_core.training import Progress, TrainConfig, load_config, train
 
 CPU_SECONDS = 20 * 60.0
@@ -93,9 +93,9 @@ def measure(folder: Path) -> dict[str, Any]:
     def features(name: str, limit: int) -> NDArray[np.float64]:
         nonlocal seen, cpu
         found, started = images(name, limit), time.process_time()
-        scores = scorer.score(found, shared)
-        seen, cpu = seen + len(scores), cpu + time.process_time() - started
-        return Findings.of(scores, scorer.layout(shared)).seen_by(detector)
+        findings = scorer.findings(found, shared)
+        seen, cpu = seen + len(found), cpu + time.process_time() - started
+        return findings.seen_by(detector)
 
     detector = SpectrumDetector()
     detector.fit(features("cifar10:train[-5000:]", FITTED))

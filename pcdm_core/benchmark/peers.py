@@ -26,17 +26,16 @@ def wavelet_energies(images: NDArray[np.uint8]) -> NDArray[np.float64]:
         images: uint8, ``[N, C, H, W]``.
 
     Returns:
-        Natural logarithms of squared units of pixel value, ``[N, C (3 L + 1)]``: halved as long as both sides are
-        even, L times.
+        Natural logarithms of squared units of pixel value, ``[N, C (3 S - 2)]``: of S scales, each half the
+        next, as long as both sides are even.
     """
     _, channels, height, width = images.shape
-    levels = 0
-    while height % 2 ** (levels + 1) == 0 and width % 2 ** (levels + 1) == 0:
-        levels += 1
-    transform = HaarTransform((channels, height, width), levels + 1)
-    scales = transform.forward(torch.from_numpy(images).double())
+    scales = 1
+    while height % 2**scales == 0 and width % 2**scales == 0:
+        scales += 1
+    coefficients = HaarTransform((channels, height, width), scales).forward(torch.from_numpy(images).double())
     # Channels of a scale are ordered by subband, then by colour.
-    energies = [scale.square().mean((2, 3)) for scale in scales]
+    energies = [of_scale.square().mean((2, 3)) for of_scale in coefficients]
     return torch.log(torch.cat(energies, dim=1) + _FLOOR).numpy()
 
 

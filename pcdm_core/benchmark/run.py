@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
@@ -62,7 +63,8 @@ class Bench:
         shape = scorer.cascade.config.image_shape
         if classifier is not None and classifier.card.image_shape != shape:
             raise ValueError(f"the classifier takes images {classifier.card.image_shape}, the cascade {shape}")
-        self._scorer, self._classifier, self._cache, self._progress = scorer, classifier, cache, progress
+        self._scorer, self._classifier, self._progress = scorer, classifier, progress
+        self._find = partial(scorer.findings, fidelity=scorer.fidelity) if cache is None else cache.findings
         self.rows: tuple[Row, ...] = (
             *(() if scorer.calibration is None else (calibrated_row(scorer.calibration),)),
             *CASCADE_ROWS,
@@ -139,15 +141,10 @@ class Bench:
         with self._progress(f"scoring {name}", len(read.images)) as update:
             for start in range(0, len(read.images), scorer.batch_size):
                 block = read.images[start : start + scorer.batch_size]
-                parts.append(self._findings(block))
+                parts.append(self._find(block))
                 update(start + len(block))
         outputs = None if self._classifier is None else self._classifier.outputs(read.images)
         return Material(read.images, Findings.join(parts), outputs, read.labels)
-
-    def _findings(self, block: NDArray[np.uint8]) -> Findings:
-        if self._cache is not None:
-            return self._cache.findings(block)
-        return Findings.of(self._scorer.score(block), self._scorer.layout(self._scorer.fidelity))
 
     def _sample(self, images: NDArray[np.uint8]) -> tuple[Material, dict[Need, float], dict[Need, float]]:
         """A few images, and for each need the network calls of one and the core-seconds of all of them."""

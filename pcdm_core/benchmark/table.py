@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from pcdm_core.report import interval, settings_text
+
 __all__ = ["END", "START", "page", "readme_block", "replaced"]
 
 START: Final = "<!-- benchmark:start -->"
@@ -27,12 +29,12 @@ def page(document: Mapping[str, Any]) -> str:
     """
     made, on = document["made"], document["made"]["machine"]
     packages = ", ".join(f"{name} {release}" for name, release in on["packages"].items() if release)
-    settings = ", ".join(f"{name} {value}" for name, value in document["fidelity"].items() if value is not None)
     parts = [
         "# Detectors side by side",
         f"Made on {made['date']} by",
         f"```sh\n{made['command']}\n```",
-        f"with the model {document['model']} of digest `{document['digest']}` ({settings}), on {on['processor']}, "
+        f"with the model {document['model']} of digest `{document['digest']}` ({settings_text(document['fidelity'])}), "
+        f"on {on['processor']}, "
         f"{on['cores']} cores, {on['threads']} {_plural(on['threads'], 'thread')}, Python {on['python']}, {packages}.",
         f"Every row was fitted on {_count(document['fit'])} (a calibrated detector came so with the model) and scores "
         f"the same images in the same process, after the same preprocessing: {_count(document['in'])}, "
@@ -100,7 +102,9 @@ def _warnings(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _section(document: Mapping[str, Any], kind: str) -> str:
-    rows = [[row["name"], *_cost(row), *map(_interval, row["sets"])] for row in _of_kind(document, kind)]
+    rows = [
+        [row["name"], *_cost(row), *(interval(one["auroc"]) for one in row["sets"])] for row in _of_kind(document, kind)
+    ]
     head = ["score", "labels", "network calls", "images/s", *_sources(document)]
     return f"## Scores {_KINDS[kind]}\n\n{_table(head, rows)}"
 
@@ -136,11 +140,6 @@ def _published_here(document: Mapping[str, Any]) -> Iterator[tuple[str, list[str
         cells = [f"*{one['auroc'][name]:g}*" if name in one["auroc"] else "" for name in names]
         if any(cells):
             yield one["name"], cells
-
-
-def _interval(figures: Mapping[str, Any]) -> str:
-    auroc = figures["auroc"]
-    return f"{auroc['value']:.4f} [{auroc['low']:.4f}, {auroc['high']:.4f}]"
 
 
 def _sources(document: Mapping[str, Any]) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -162,12 +163,14 @@ def _findings(
     scorer: CascadeScorer, images: _Set, fidelity: Fidelity, cache: Path | None
 ) -> tuple[list[str], Findings]:
     """Names and findings of all images, read and scored one block at a time, with a progress bar."""
-    layout, kept = scorer.layout(fidelity), None if cache is None else FindingsCache(cache, scorer, fidelity)
+    find: Callable[[NDArray[np.uint8]], Findings] = partial(scorer.findings, fidelity=fidelity)
+    if cache is not None:
+        find = FindingsCache(cache, scorer, fidelity).findings
     names: list[str] = []
     parts: list[Findings] = []
     with progress(f"scoring {images.name}", len(images.source)) as update:
         for of_block, block in image_blocks(images.source, scorer.preprocessing, scorer.batch_size):
-            parts.append(Findings.of(scorer.score(block, fidelity), layout) if kept is None else kept.findings(block))
+            parts.append(find(block))
             names += of_block
             update(len(names))
     return names, Findings.join(parts)

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from pcdm_core.detection import Calibration
 from pcdm_core.report.figures import draw_reliability, draw_roc, draw_scales, draw_scores, labels
 from pcdm_core.report.gallery import Gallery, png
-from pcdm_core.report.rows import figure_rows, rate_rows, sentence_on_batches
+from pcdm_core.report.rows import figure_rows, rate_rows, sentence_on_batches, settings_text
 
 __all__ = ["report_page"]
 
@@ -87,15 +87,11 @@ def _provenance(calibration: Calibration) -> Iterable[tuple[str, str]]:
     identity = calibration.identity
     yield "model digest", identity.model_digest
     yield "detector", identity.detector
-    yield "fidelity", _settings(identity.fidelity)
-    yield "preprocessing", _settings(identity.preprocessing)
+    yield "fidelity", settings_text(identity.fidelity)
+    yield "preprocessing", settings_text(identity.preprocessing)
     yield "precision", identity.precision
     yield "calibration images", str(calibration.calibration_scores.size)
     yield "alpha", f"{calibration.alpha:g}"
-
-
-def _settings(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
 def _gallery(body: Element, name: str, gallery: Gallery) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["figure_rows", "rate_rows", "sentence_on_batches"]
+__all__ = ["figure_rows", "interval", "rate_rows", "sentence_on_batches", "settings_text"]
 
 _FIGURES: Mapping[str, str] = MappingProxyType(
     {
@@ -23,19 +23,19 @@ def figure_rows(document: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """What each figure is called, and its value for each OOD set, of a document of `measurements`."""
     sets = document["sets"]
     rows = [("images, ID and OOD", [f"{one['n_in']}, {one['n_out']}" for one in sets])]
-    rows += [(name, [_interval(one[key]) for one in sets]) for key, name in _FIGURES.items()]
+    rows += [(name, [interval(one[key]) for one in sets]) for key, name in _FIGURES.items()]
     rows.append(("share flagged", [_number(one["flagged"]) for one in sets]))
-    rows.append(("AUROC of bits/dim alone", [_interval(one["bits_per_dim"]["auroc"]) for one in sets]))
+    rows.append(("AUROC of bits/dim alone", [interval(one["bits_per_dim"]["auroc"]) for one in sets]))
     rows.append(
         ("AUROC, score minus bits/dim (DeLong)", [_difference(one["score_against_bits_per_dim"]) for one in sets])
     )
     for name in sets[0]["compared"]:
         compared = [one["compared"][name] for one in sets]
-        rows.append((f"AUROC of {name}", [_interval(one["auroc"]) for one in compared]))
+        rows.append((f"AUROC of {name}", [interval(one["auroc"]) for one in compared]))
         rows.append((f"AUROC, score minus {name} (DeLong)", [_difference(one["score_against_it"]) for one in compared]))
     for place, group in enumerate(sets[0]["groups"]):
         name = f"AUROC, groups of {group['size']}"
-        rows.append((name, [_interval(one["groups"][place]["auroc"]) for one in sets]))
+        rows.append((name, [interval(one["groups"][place]["auroc"]) for one in sets]))
     return rows
 
 
@@ -53,14 +53,20 @@ def sentence_on_batches(document: Mapping[str, Any]) -> str:
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:.4f}"
+def settings_text(values: Mapping[str, object]) -> str:
+    """Settings that are set, by name."""
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
-def _interval(figure: Mapping[str, float] | None) -> str:
+def interval(figure: Mapping[str, float] | None) -> str:
+    """A figure with its interval; None where there were too few images for one."""
     if figure is None:
         return "too few images"
     return f"{_number(figure['value'])} [{_number(figure['low'])}, {_number(figure['high'])}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}"
 
 
 def _difference(test: Mapping[str, float] | None) -> str:

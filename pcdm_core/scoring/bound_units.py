@@ -8,9 +8,9 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from pcdm_core.detection.layout import CODECS
 from pcdm_core.likelihood import NoiseLevels
 from pcdm_core.model import Cascade
+from pcdm_core.scoring.codecs import codec_bits_per_dim
 from pcdm_core.scoring.columns import term_names
 from pcdm_core.scoring.units import Score, Unit
 
@@ -30,13 +30,12 @@ def combine_bound(
     fidelity, scales = parts[0][0].fidelity, cascade.transform.scales
     to_bits = 1 / (cascade.config.dimensions * log(2))
     without_network = np.zeros((fidelity.replicates, 1 + scales))
-    codecs = np.zeros(len(CODECS))
     diffusion = np.zeros((fidelity.replicates, scales, fidelity.nodes))
     spectra: dict[tuple[int, int], NDArray[np.float64]] = {}
     middles: dict[tuple[int, int], NDArray[np.float64]] = {}
     for unit, values in parts:
         if unit.scale == 0:
-            without_network[unit.replicate], codecs = values[: 1 + scales], values[1 + scales :]
+            without_network[unit.replicate] = values
         else:
             diffusion[unit.replicate, unit.scale - 1, unit.node] = values[0]
             place = (unit.scale, unit.node)
@@ -50,6 +49,7 @@ def combine_bound(
     if fidelity.replicates > 1:
         stderr = float(totals.std(ddof=1) / sqrt(fidelity.replicates) * to_bits)
     terms = np.concatenate((without_network.mean(0), mean_diffusion.sum(1))) * to_bits
+    codecs = codec_bits_per_dim(parts[0][0].image)
     spectrum = np.log(np.concatenate([spectra[place] for place in sorted(spectra)]) + 1e-12)
     embedded = _embedded(nats, mean_diffusion, levels)
     return Score(

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import PIL
 import torch
 from numpy.typing import NDArray
+from PIL import features
 
 from pcdm_core.files import write_atomically
 from pcdm_core.scoring.findings import Findings
@@ -57,6 +59,7 @@ class FindingsCache:
             "batch_size": scorer.batch_size,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
+            "codecs": [PIL.__version__, features.version("webp"), features.version("zlib")],
             "processor": [scorer.cascade.device.type, torch.backends.cpu.get_cpu_capability()],
         }
         self._identity = json.dumps(identity, sort_keys=True).encode()
@@ -71,7 +74,7 @@ class FindingsCache:
         file = self._folder / f"{key.hex()}.findings"
         kept = self._read(file, key)
         if kept is None:
-            kept = Findings.of(self._scorer.score(images, self._fidelity), self._layout)
+            kept = self._scorer.findings(images, self._fidelity)
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(file, _packed(kept, key))
         return kept

@@ -26,7 +26,6 @@ from pcdm_core.likelihood import (
 from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma
 from pcdm_core.scoring.activations import middle_outputs, observed_nodes, spatial_statistics
 from pcdm_core.scoring.bound_units import combine_bound
-from pcdm_core.scoring.codecs import codec_bits_per_dim
 from pcdm_core.scoring.flow_units import combine_flow, latent_terms, run_flow_step
 from pcdm_core.scoring.prediction import Latents, Prediction
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
@@ -59,10 +58,10 @@ class Evaluator:
         if scale == 0:
             decoded = reconstruction(cascade, latents.images, latents.z0)
             if flow:
-                return [UnitResult(row) for row in latent_terms(decoded, latents, cascade).cpu().numpy()]
-            terms = torch.cat((decoded[:, None], prior(cascade, latents.coefficients)), dim=1).cpu().numpy()
-            sizes = (codec_bits_per_dim(unit.image) for unit in units)
-            return [UnitResult(np.concatenate(pair)) for pair in zip(terms, sizes, strict=True)]
+                terms = latent_terms(decoded, latents, cascade)
+            else:
+                terms = torch.cat((decoded[:, None], prior(cascade, latents.coefficients)), dim=1)
+            return [UnitResult(row) for row in terms.cpu().numpy()]
         if flow:
             probe = self.probe(units) if units[0].fidelity.divergence == "hutchinson" else None
             return run_flow_step(cascade, latents, probe, units)

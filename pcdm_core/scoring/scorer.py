@@ -21,6 +21,7 @@ from pcdm_core.model import Cascade, load_pretrained
 from pcdm_core.scoring.columns import feature_layout
 from pcdm_core.scoring.evaluator import Evaluator, Part, Precision
 from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
+from pcdm_core.scoring.findings import Findings
 from pcdm_core.scoring.flow_units import next_step
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
 
@@ -134,6 +135,16 @@ class CascadeScorer(Evaluator):
     def layout(self, fidelity: Fidelity) -> FeatureLayout:
         """What stands in which column of the features of an evaluation at these settings; empty for the flow."""
         return feature_layout(self.cascade, fidelity)
+
+    def findings(self, images: NDArray[np.uint8], fidelity: Fidelity) -> Findings:
+        """What an evaluation at these settings finds out about images, uint8, ``[N, C, H, W]``.
+
+        Args:
+            images: At least one.
+            fidelity: For a scorer with a calibration, the calibrated one: its scores have no other features.
+        """
+        assert self.calibration is None or fidelity == self.fidelity
+        return Findings.of(self.score(images, fidelity), self.layout(fidelity))
 
     def _seen_by(self, calibration: Calibration) -> NDArray[np.int64]:
         """Columns that its detector sees; refuses a calibration that was made for something else."""

@@ -125,7 +125,7 @@ class UnitResult:
         values: For a network evaluation: its term of the bound, then ``||eps - eps_hat||^2`` of each subband, then
             ``||eps_hat||^2`` of each, then, where activations are kept, the spatial mean of every channel in the middle
             of the U-Net and their standard deviations. For the terms without network: reconstruction, the prior of each
-            scale, then the size of the image in each lossless codec, bits/dim. For the flow, after the last step: the
+            scale. For the flow, after the last step: the
             log density, its error, network calls; without network: reconstruction, ``log q(z_0 | x)``.
         state: Where a step of the flow ended that is not the last; `Scorer.follow` makes it a unit again.
     """

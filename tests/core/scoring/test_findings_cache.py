@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -76,7 +77,9 @@ def test_an_entry_is_for_these_images_together(scorer: CascadeScorer, counted: l
     assert counted == [3, 2, 3, 3]
 
 
-@pytest.mark.parametrize("change", ["fidelity", "digest", "precision", "batch size", "preprocessing", "threads"])
+@pytest.mark.parametrize(
+    "change", ["fidelity", "digest", "precision", "batch size", "preprocessing", "threads", "codecs"]
+)
 def test_an_entry_is_for_one_way_of_scoring(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = random_pictures(1)
     FindingsCache(tmp_path, small_scorer(), FAST).findings(images)
@@ -90,6 +93,8 @@ def test_an_entry_is_for_one_way_of_scoring(change: str, tmp_path: Path, monkeyp
         other.preprocessing = other.preprocessing.model_copy(update={"version": 2})
     if change == "threads":
         monkeypatch.setattr(torch, "get_num_threads", lambda: 31)
+    if change == "codecs":
+        monkeypatch.setattr(PIL, "__version__", "0.1")
     FindingsCache(tmp_path, other, Fidelity(nodes=2, seed=1) if change == "fidelity" else FAST).findings(images)
     assert len(list(tmp_path.iterdir())) == 2
 
