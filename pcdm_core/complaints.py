@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import ValidationError
 
 __all__ = ["complaints"]
 
 
-def complaints(error: ValidationError, *, most: int | None = None) -> str:
+def complaints(error: ValidationError, *, most: int | None = None, called: Callable[[str], str] = str) -> str:
     """Each complaint as ``place: message``, without the input, which may be megabytes.
 
     Args:
         error: What pydantic raised.
+        called: What a place is called where the input comes from.
         most: How many are told, the first ones; all of them where it is None.
     """
     told = []
@@ -19,5 +22,5 @@ def complaints(error: ValidationError, *, most: int | None = None) -> str:
         place = ".".join(map(str, one["loc"]))
         # Pydantic's own prefix of a ValueError that a validator raised.
         message = one["msg"].removeprefix("Value error, ")
-        told.append(f"{place}: {message}" if place else message)
+        told.append(f"{called(place)}: {message}" if place else message)
     return "; ".join(told)

@@ -12,16 +12,16 @@ from pcdm_core.scoring import CascadeScorer
 from service.authentication import ApiKeyMiddleware, describe_keys, open_paths
 from service.docs_page import install_docs_page
 from service.engine import Engine
-from service.health import HealthServer, health_router, metrics_router
+from service.health import HealthServer
 from service.interface import tell_problems_alone
 from service.keys import Keys
 from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from service.problems import install_problem_handlers
 from service.reload_signal import reload_on_signal
-from service.routes import inference_router, models_router, score_router
+from service.routes import health_router, inference_router, metrics_router, models_router, score_router
 from service.served_model import Launch, Load, launch_worker
 from service.settings import Settings
-from service.telemetry import Telemetry, TelemetryMiddleware
+from service.telemetry import NO_TELEMETRY, Telemetry, TelemetryMiddleware
 
 __all__ = ["create_app"]
 
@@ -51,9 +51,9 @@ def create_app(
     """
     settings = Settings() if settings is None else settings
     keys = Keys(settings.api_keys, settings.api_keys_file)
-    telemetry = Telemetry(drift_window=settings.drift_window, provider=tracer_provider)
+    telemetry = Telemetry(provider=tracer_provider)
     engine = Engine(settings, load, launch, telemetry.observer)
-    telemetry.metrics.watch(lambda: engine.models)
+    telemetry.metrics.watch(engine.hosts.values)
     health = None
     if settings.metrics_port is not None:
         health = HealthServer(engine, telemetry.metrics.registry, settings.host, settings.metrics_port)
@@ -78,8 +78,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # a redirect would lead to whatever host the request names
-        # FastAPI's own spans hold the query, and would be beside ours.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        telemetry=NO_TELEMETRY,
     )
     app.state.engine = engine
     app.state.health = health

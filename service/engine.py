@@ -48,11 +48,6 @@ class Engine:
         return next(iter(self.hosts))
 
     @property
-    def models(self) -> tuple[ServedModel, ...]:
-        """What is loaded, whether or not its worker is up."""
-        return tuple(host.current for host in self.hosts.values() if host.current is not None)
-
-    @property
     def failure(self) -> Exception | None:
         """Why not one model could be loaded; None as long as there is one, or may be."""
         failures = [host.failure for host in self.hosts.values()]

@@ -1,66 +1,31 @@
-"""Routes for those who watch the server: alive, ready, and its metrics; where asked for, on a port of their own."""
+"""Health and metrics on a port of their own."""
 
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
+from pcdm_core.listening import listen
 from service.engine import Engine
 from service.http_protocol import SERVER_OPTIONS
 from service.middleware import RequestIdMiddleware, SecurityHeadersMiddleware
 from service.problems import install_problem_handlers
-from service.schemas import Health, problem_responses
+from service.routes import health_router, metrics_router
+from service.telemetry import NO_TELEMETRY
 
-__all__ = ["HealthServer", "health_router", "metrics_router"]
+__all__ = ["HealthServer"]
 
 _log: Final = logging.getLogger(__name__)
 
 
-def health_router(engine: Engine) -> APIRouter:
-    """Whether the server is alive, and whether it is ready."""
-    router = APIRouter()
-
-    @router.get("/healthz", summary="Whether the server is alive")
-    async def healthz() -> Health:
-        return Health()
-
-    @router.get(
-        "/readyz",
-        summary="Whether requests would be answered, of every model",
-        responses=problem_responses(
-            status_503="A model is not loaded, its worker is being started, or the server is stopping."
-        ),
-    )
-    async def readyz() -> Health:
-        engine.require_all()
-        return Health()
-
-    return router
-
-
-def metrics_router(registry: CollectorRegistry) -> APIRouter:
-    """The metrics of a registry, in the form that is asked for."""
-    router = APIRouter()
-
-    @router.get("/metrics", summary="Metrics, for Prometheus", response_class=PlainTextResponse)
-    async def metrics(request: Request) -> Response:
-        encode, media_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(registry), headers={"Content-Type": media_type})
-
-    return router
-
-
 class HealthServer:
-    """These routes on a port of their own, from the start of the application to its end.
+    """The routes of health and metrics on a port of their own, from the start of the application to its end.
 
     Args:
         engine: Whose health it is.
@@ -73,7 +38,7 @@ class HealthServer:
     """
 
     def __init__(self, engine: Engine, registry: CollectorRegistry, host: str, port: int) -> None:
-        self._app = FastAPI(openapi_url=None, redirect_slashes=False)
+        self._app = FastAPI(openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY)
         self._app.include_router(health_router(engine))
         self._app.include_router(metrics_router(registry))
         self._app.add_middleware(SecurityHeadersMiddleware)
@@ -90,15 +55,7 @@ class HealthServer:
             OSError: It is in use, or not to be had; says what to do.
         """
         if self._listener is None:
-            try:
-                family, *_, address = socket.getaddrinfo(
-                    self._host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-                )[0]
-                self._listener = socket.create_server(address[:2], family=family)
-            except OSError as error:
-                reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-                place = f"{self._host}:{self.port}"
-                raise OSError(f"cannot listen on {place} ({reason}): choose another PCDM_METRICS_PORT") from error
+            self._listener = listen(self._host, self.port, "another PCDM_METRICS_PORT")
             self.port = self._listener.getsockname()[1]
 
     @contextlib.asynccontextmanager

@@ -9,8 +9,7 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
-from service.problems import PROBLEM_MEDIA_TYPE, PROBLEM_TITLES, PROBLEM_TYPE_PREFIX, REQUEST_ID_HEADER
-from service.schemas import Problem
+from service.problems import PROBLEM_MEDIA_TYPE, REQUEST_ID_HEADER, problem_of
 from service.security_headers import SECURITY_HEADERS
 
 __all__ = ["SERVER_OPTIONS", "GuardedProtocol"]
@@ -76,14 +75,7 @@ class GuardedProtocol(H11Protocol):
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             request_id = uuid.uuid4().hex
-            problem = Problem(
-                type=f"{PROBLEM_TYPE_PREFIX}{slug}",
-                title=PROBLEM_TITLES[slug],
-                status=status,
-                detail=detail,
-                request_id=request_id,
-            )
-            body = problem.model_dump_json(exclude_none=True).encode()
+            body = problem_of(status, slug, detail, request_id).model_dump_json(exclude_none=True).encode()
             headers = {
                 **SECURITY_HEADERS,
                 REQUEST_ID_HEADER: request_id,

@@ -1,18 +1,18 @@
 """What Prometheus is told: counted as it happens, or read when it asks."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, Protocol, get_args
-from weakref import WeakKeyDictionary
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from service.drift import DriftWindow
+from pcdm_core.scoring import Score
+from service.model_host import ModelHost
 from service.observer import DispatchReason
 from service.served_model import ServedModel
 
-__all__ = ["Metrics", "Scored", "Verdict"]
+__all__ = ["Metrics"]
 
 Verdict = Literal["normal", "ood", "uncalibrated"]
 
@@ -25,37 +25,15 @@ _SCORES: Final = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 
 _P_VALUES: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 
 
-class Scored(Protocol):
-    """What is counted of the answer to one image."""
-
-    @property
-    def score(self) -> float | None: ...  # noqa: D102
-
-    @property
-    def p_value(self) -> float | None: ...  # noqa: D102
-
-    @property
-    def is_ood(self) -> bool | None: ...  # noqa: D102
-
-    @property
-    def network_calls(self) -> int: ...  # noqa: D102
-
-
 class Metrics:
     """The metrics of one application, in a registry of their own. All methods belong to the event loop.
-
-    Args:
-        drift_window: Latest p-values of each model that are compared with its calibration.
 
     Attributes:
         registry: To be exposed.
     """
 
-    def __init__(self, *, drift_window: int) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._drift_window = drift_window
-        # Of a model and not of its name: one that is replaced takes its window along.
-        self._drift: WeakKeyDictionary[ServedModel, DriftWindow] = WeakKeyDictionary()
         model = ("model",)
         self._requests = self._counter("requests", "Requests that were answered.", ("method", "route", "status"))
         self._request_seconds = self._histogram(
@@ -81,9 +59,9 @@ class Metrics:
     def _histogram(self, name: str, documentation: str, buckets: Sequence[float], labels: Sequence[str]) -> Histogram:
         return Histogram(f"pcdm_{name}", documentation, labels, registry=self.registry, buckets=buckets)
 
-    def watch(self, models: Callable[[], Iterable[ServedModel]]) -> None:
-        """Read the state of the models that are served whenever the metrics are asked for."""
-        self.registry.register(_Models(models, self._drift_of))
+    def watch(self, hosts: Callable[[], Iterable[ModelHost]]) -> None:
+        """Read the state of the models that are to be served whenever the metrics are asked for."""
+        self.registry.register(_Models(hosts))
 
     def begin(self, model: str) -> None:
         """Show a model's counts from zero on, as a rate over a count that was not there says nothing."""
@@ -115,7 +93,7 @@ class Metrics:
         self._batch_units.labels(model).observe(units)
         self._batch_seconds.labels(model).observe(seconds)
 
-    def answered(self, served: ServedModel, results: Iterable[Scored]) -> None:
+    def answered(self, served: ServedModel, results: Iterable[Score]) -> None:
         """Count the images of a request that is answered, and let their p-values into the model's window of drift."""
         model = served.name
         p_values = []
@@ -128,17 +106,8 @@ class Metrics:
             if one.p_value is not None:
                 self._p_values.labels(model).observe(one.p_value)
                 p_values.append(one.p_value)
-        if (window := self._drift_of(served)) is not None:
-            window.add(p_values)
-
-    def _drift_of(self, served: ServedModel) -> DriftWindow | None:
-        """The window of a model, if it is calibrated."""
-        size = served.scorer.calibration_size
-        if size is None:
-            return None
-        if served not in self._drift:
-            self._drift[served] = DriftWindow(size, window=self._drift_window)
-        return self._drift[served]
+        if served.drift is not None:
+            served.drift.add(p_values)
 
 
 class _Models(Collector):
@@ -146,11 +115,9 @@ class _Models(Collector):
 
     def __init__(
         self,
-        models: Callable[[], Iterable[ServedModel]],
-        drift_of: Callable[[ServedModel], DriftWindow | None],
+        hosts: Callable[[], Iterable[ModelHost]],
     ) -> None:
-        self._models = models
-        self._drift_of = drift_of
+        self._hosts = hosts
 
     def collect(self) -> Iterable[GaugeMetricFamily | CounterMetricFamily | InfoMetricFamily]:
         """Read it."""
@@ -168,24 +135,25 @@ class _Models(Collector):
             "pcdm_drift_p_value", "Probability of such a distance if nothing has changed.", labels=label
         )
         info = InfoMetricFamily("pcdm_model", "The models that are served.", labels=label)
-        for model in self._models():
-            scorer = model.scorer
-            name = [model.name]
+        for host in self._hosts():
+            name, model = [host.name], host.current
+            if host.state != "loading":  # one that cannot be loaded has no worker, and somebody should know
+                up.add_metric(name, host.state == "ready")
+            if model is None:
+                continue
             units.add_metric(name, model.batcher.pending)
             cost.add_metric(name, model.batcher.backlog)
-            up.add_metric(name, model.runner.up)
             restarts.add_metric(name, model.runner.restarts)
-            window = self._drift_of(model)
-            drift = None if window is None else window.report()
+            drift = None if model.drift is None else model.drift.report()
             if drift is not None:
                 statistic.add_metric(name, drift.statistic)
                 p_value.add_metric(name, drift.p_value)
             info.add_metric(
                 name,
                 {
-                    "digest": scorer.digest,
+                    "digest": model.scorer.digest,
                     "alpha": "" if model.alpha is None else str(model.alpha),
-                    "calibration_size": str(scorer.calibration_size or 0),
+                    "calibration_size": str(model.scorer.calibration_size or 0),
                 },
             )
         return units, cost, up, restarts, statistic, p_value, info

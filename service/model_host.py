@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from pathlib import Path
 from typing import Final, Literal
@@ -169,7 +170,12 @@ class ModelHost:
     async def _build(self) -> ServedModel:
         folder = self._folder.resolve()
         scorer = await asyncio.to_thread(self._load, folder)
-        return ServedModel(self.name, scorer, self._launch(self._load, folder, scorer), self._settings, self._observe)
+        # Its tasks outlive the request that asked for it, and must not log under that request's name.
+        return contextvars.Context().run(
+            lambda: ServedModel(
+                self.name, scorer, self._launch(self._load, folder, scorer), self._settings, self._observe
+            )
+        )
 
     @staticmethod
     async def _retire(old: ServedModel) -> None:

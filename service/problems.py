@@ -26,6 +26,7 @@ __all__ = [
     "ProblemError",
     "answer_problem",
     "install_problem_handlers",
+    "problem_of",
     "unavailable",
 ]
 
@@ -93,6 +94,18 @@ def install_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_anything_else)
 
 
+def problem_of(status: int, slug: str | None, detail: str, request_id: str, **members: Any) -> Problem:
+    """The document of a problem; see `answer_problem`."""
+    return Problem(
+        type="about:blank" if slug is None else f"{PROBLEM_TYPE_PREFIX}{slug}",
+        title=HTTPStatus(status).phrase if slug is None else PROBLEM_TITLES[slug],
+        status=status,
+        detail=detail,
+        request_id=request_id,
+        **members,
+    )
+
+
 def answer_problem(
     request: Request,
     status: int,
@@ -116,16 +129,8 @@ def answer_problem(
     request.state.problem = slug  # for the metrics
     if request.scope["path"].removeprefix(request.scope.get("root_path", "")).startswith("/v2"):
         members["error"] = detail
-    problem = Problem(
-        type="about:blank" if slug is None else f"{PROBLEM_TYPE_PREFIX}{slug}",
-        title=HTTPStatus(status).phrase if slug is None else PROBLEM_TITLES[slug],
-        status=status,
-        detail=detail,
-        request_id=request_id,
-        **members,
-    )
     return JSONResponse(
-        problem.model_dump(mode="json", exclude_none=True),
+        problem_of(status, slug, detail, request_id, **members).model_dump(mode="json", exclude_none=True),
         status,
         # Set here too: the answer to an unexpected exception is sent from outside the middleware.
         {**(headers or {}), REQUEST_ID_HEADER: request_id, **_trace_header(request)},
@@ -170,12 +175,12 @@ async def _on_worker_death(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_overload(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, OverloadedError)
-    headers = {"Retry-After": str(error.retry_after)}
-    return answer_problem(request, 429, str(error), slug="overloaded", headers=headers)
+    told = ProblemError(429, "overloaded", str(error), retry_after=error.retry_after)
+    return await _on_http_error(request, told)
 
 
 async def _on_stopped(request: Request, error: Exception) -> JSONResponse:
-    return answer_problem(request, 503, str(error), slug="stopping", headers={"Retry-After": "1"})
+    return await _on_http_error(request, unavailable("stopping", str(error)))
 
 
 async def _on_anything_else(request: Request, error: Exception) -> JSONResponse:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pcdm_core.data import Preprocessing
 from pcdm_core.scoring import Fidelity, FidelityName, Score, Scorer
 from service.batcher import Batcher
+from service.drift import DriftWindow
 from service.observer import Observe
 from service.runner import Runner
 from service.settings import Settings
@@ -76,6 +77,7 @@ class ServedModel:
         scorer: Plans and combines; its networks stay idle.
         runner: Runs them.
         batcher: Between the two.
+        drift: Whether images still look like those of the calibration; None without one.
         alpha: Level at which images are flagged; None for the lack of one.
     """
 
@@ -91,6 +93,8 @@ class ServedModel:
             batch_limit=settings.batch_timeout_ms / 1000,
             observer=observe(name),
         )
+        size = scorer.calibration_size
+        self.drift = None if size is None else DriftWindow(size, window=settings.drift_window)
         self.alpha = scorer.alpha if settings.alpha is None else settings.alpha
         self._requests = 0
         self._idle = asyncio.Event()

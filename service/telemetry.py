@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry.context import get_current
 from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
@@ -21,12 +22,15 @@ from service.middleware import HttpMiddleware
 from service.observer import DispatchReason, Observer, Passage
 from service.tracing import TRACE_RESPONSE_HEADER, child_span, exporting_provider, request_span, tracer_of
 
-__all__ = ["HUNG_UP", "UNMATCHED", "Telemetry", "TelemetryMiddleware"]
+__all__ = ["NO_TELEMETRY", "Telemetry", "TelemetryMiddleware"]
 
-HUNG_UP: Final = 499
+NO_TELEMETRY: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""For FastAPI: its own spans hold the query, and would be beside ours."""
+
+_HUNG_UP: Final = 499
 """What nginx logs where a client was gone before it had an answer: HTTP has no status for that."""
 
-UNMATCHED: Final = "unmatched"
+_UNMATCHED: Final = "unmatched"
 """The route of a request that has none."""
 
 _log: Final = logging.getLogger(__name__)
@@ -39,15 +43,14 @@ class Telemetry:
     """What an application says of its work.
 
     Args:
-        drift_window: See `Metrics`.
         provider: Where spans go; chosen by the environment's `OTEL_*` if left out.
 
     Attributes:
         metrics: To be exposed, and counted into.
     """
 
-    def __init__(self, *, drift_window: int, provider: TracerProvider | None = None) -> None:
-        self.metrics = Metrics(drift_window=drift_window)
+    def __init__(self, *, provider: TracerProvider | None = None) -> None:
+        self.metrics = Metrics()
         self._exporting = exporting_provider() if provider is None else None
         self.tracer = tracer_of(self._exporting if provider is None else provider)
 
@@ -147,12 +150,12 @@ class TelemetryMiddleware(HttpMiddleware):
                 status = 500 if status is None else status  # as whoever is outside of all middleware will answer
                 raise
             finally:
-                status = HUNG_UP if status is None else status
+                status = _HUNG_UP if status is None else status
                 self._note(span, method, scope, status, time.perf_counter() - began)
 
     def _note(self, span: Span, method: str, scope: Scope, status: int, seconds: float) -> None:
         state = scope["state"]
-        route = str(getattr(scope.get("route"), "path", UNMATCHED))
+        route = str(getattr(scope.get("route"), "path", _UNMATCHED))
         problem: str | None = state.get("problem")
         images: int = state.get("images", 0)
         self._telemetry.metrics.request(method, route, status, seconds, refused=problem)

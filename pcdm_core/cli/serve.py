@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import logging
 import logging.config
-import os
 import socket
 from pathlib import Path
 from typing import Annotated, Final, Protocol
@@ -17,6 +16,8 @@ import uvicorn
 from pydantic import ValidationError
 
 from pcdm_core.cli.console import DEFAULT_MODEL, ModelOption, errors
+from pcdm_core.complaints import complaints
+from pcdm_core.listening import listen
 
 __all__ = ["serve"]
 
@@ -73,7 +74,7 @@ def serve(
             if _typed(context, "models"):
                 raise ValueError("--model and --models: choose one")
             models = ""  # of the environment, which gives way to the command line
-        with _listen(host, port) as listener:
+        with listen(host, port, "another --port or --host") as listener:
             _run(listener, model, models)
 
 
@@ -95,8 +96,7 @@ def _run(listener: socket.socket, model: Path, models: str) -> None:
     try:
         settings = service.Settings(model=model, models=models, host=host, port=port)
     except ValidationError as error:
-        wrong = (f"PCDM_{'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
-        raise ValueError("; ".join(wrong)) from error
+        raise ValueError(complaints(error, called=lambda name: f"PCDM_{name.upper()}")) from error
     logging.config.dictConfig(importlib.import_module("service.logs").log_config(settings.log_format))
     app = service.create_app(settings)
     if app.state.health is not None:
@@ -114,14 +114,3 @@ def _run(listener: socket.socket, model: Path, models: str) -> None:
 
 def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Take the address before anything slow is done, for an error that says what to do."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        # The system's own words: those of create_server repeat the address.
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise OSError(f"cannot listen on {host}:{port} ({reason}): choose another --port or --host") from error

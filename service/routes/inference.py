@@ -7,7 +7,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Header, Request, Response
 
-from service.asked import asked_fidelity, refuse_many
+from service.asked import admit
 from service.deadline import RequestTimeout, deadline
 from service.engine import Engine
 from service.inference_schemas import (
@@ -132,13 +132,13 @@ def inference_router(engine: Engine, settings: Settings, decoders: CapacityLimit
                     )
                 document, images = asked.document, asked.images
                 request.state.images = len(images)
-                refuse_many(len(images), settings.max_images)
-                outputs = selected(document, _outputs(model))
                 parameters = document.parameters
+                fidelity = admit(model, parameters.fidelity, images=len(images), most=settings.max_images)
+                outputs = selected(document, _outputs(model))
                 # The time for reading is within the other deadline alone, which is as good as nothing for so few bytes.
                 within = None if parameters.timeout is None else max(1, parameters.timeout // 1000)
                 async with deadline(within, settings.request_timeout_ms):
-                    scores = await model.score(images, asked_fidelity(model, parameters.fidelity))
+                    scores = await model.score(images, fidelity)
         tensors, buffer = render(scores, outputs)
         telemetry.metrics.answered(model, scores)
         told: dict[str, str | float] = {"digest": model.scorer.digest, "fidelity": parameters.fidelity}

@@ -9,7 +9,7 @@ from fastapi import APIRouter, File, Query, Request, UploadFile
 
 from pcdm_core.data import DecodeLimits, PreparedImage, Preprocessing, decode_image
 from pcdm_core.scoring import FidelityName, Score
-from service.asked import asked_fidelity, refuse_many
+from service.asked import admit
 from service.deadline import RequestTimeout, deadline
 from service.engine import Engine
 from service.schemas import Errors, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
@@ -32,7 +32,8 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
     limits = settings.decode_limits
 
     async def decode(file: UploadFile, name: str, preprocessing: Preprocessing, strict: bool) -> PreparedImage:
-        data = await file.read(limits.max_bytes + 1)  # one more than allowed is enough to be refused
+        # One more than allowed is enough to be refused; and never more than there is, as so much is allocated at once.
+        data = await file.read(min(limits.max_bytes, file.size or 0) + 1)
         return await anyio.to_thread.run_sync(_prepare, data, name, limits, preprocessing, strict, limiter=decoders)
 
     @router.post(
@@ -67,9 +68,7 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
         request.state.images = len(files)
         with engine.serving(model) as served:
             async with deadline(timeout_ms, settings.request_timeout_ms):
-                asked = asked_fidelity(served, fidelity)
-                refuse_many(len(files), settings.max_images)
-                served.batcher.check_room(len(files), asked)
+                asked = admit(served, fidelity, images=len(files), most=settings.max_images)
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 with telemetry.span("decode", **{"pcdm.images": len(files)}):
                     prepared = [
@@ -77,8 +76,7 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
                         for name, file in zip(names, files, strict=True)
                     ]
                 scores = await served.score(np.stack([image.pixels for image in prepared]), asked)
-        telemetry.metrics.answered(served, scores)
-        return ScoreAnswer(
+        answer = ScoreAnswer(
             model=served.name,
             digest=served.scorer.digest,
             fidelity=ServedFidelity(name=fidelity, **asked.settings()),
@@ -86,6 +84,8 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
             results=[_result(name, image, one) for name, image, one in zip(names, prepared, scores, strict=True)],
             request_id=request.state.request_id,
         )
+        telemetry.metrics.answered(served, scores)
+        return answer
 
     return router
 

@@ -33,6 +33,14 @@ def open_model() -> SteeredModel:
     return model
 
 
+async def test_a_limit_beyond_any_image_takes_no_memory() -> None:
+    # Above 1 MiB an upload is a file, and so much as one asks for is allocated to read from it.
+    image = steered(1) + bytes(2**20)
+    async with serving(open_model(), Settings(max_batch=8, max_image_bytes=2**63)) as client:
+        answer = await score(client, ("a.png", image))
+    assert answer.status_code == 200
+
+
 # Slow clients
 
 

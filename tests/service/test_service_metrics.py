@@ -28,7 +28,6 @@ from pcdm_core.detection import Calibration, SpectrumDetector
 from pcdm_core.model import save_pretrained
 from pcdm_core.scoring import FIDELITIES, CascadeScorer, Findings
 from service import Settings, create_app
-from service.metrics import Metrics
 from service.observer import DispatchReason, Observer
 from service.served_model import ServedModel
 
@@ -197,15 +196,13 @@ async def test_drift_is_told_from_a_hundred_images_on() -> None:
 
 
 async def test_a_model_that_took_the_place_of_another_begins_a_new_window() -> None:
-    metrics, runner = Metrics(drift_window=100), in_thread(lambda _: calibrated(), Path(), calibrated())
+    runner = in_thread(lambda _: calibrated(), Path(), calibrated())
     first, second = (ServedModel("m", calibrated(), runner, Settings(), lambda _: Observer()) for _ in range(2))
-    window = metrics._drift_of(first)
-    assert window is not None
-    assert metrics._drift_of(first) is window
-    window.add([0.5] * 100)
-    replaced = metrics._drift_of(second)
-    assert replaced is not None
-    assert len(replaced) == 0
+    assert first.drift is not None
+    first.drift.add([0.5] * 100)
+    assert len(first.drift) == 100
+    assert second.drift is not None
+    assert len(second.drift) == 0
     await first.stop()
     await second.stop()
 
@@ -227,6 +224,20 @@ async def test_a_worker_that_died_is_told_and_its_successor_too(tmp_path: Path) 
     assert [one["pcdm_worker_up{model=toy}"] for one in told] == [1, 0, 1]
     restarts = [one["pcdm_worker_restarts_total{model=toy}"] for one in told]
     assert (restarts[0], restarts[-1]) == (0, 1)
+
+
+async def test_a_model_that_cannot_be_loaded_is_told_as_one_without_a_worker() -> None:
+    def load(folder: Path) -> CascadeScorer:
+        if folder.name == "torn":
+            raise ValueError("the weights are torn")
+        return calibrated()
+
+    app = create_app(Settings(models="good=good,torn=torn"), load=load, launch=in_thread)
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as client:
+        await until(lambda: all(host.state != "loading" for host in app.state.engine.hosts.values()))
+        found = await read(client)
+    assert (found["pcdm_worker_up{model=good}"], found["pcdm_worker_up{model=torn}"]) == (1, 0)
 
 
 async def test_applications_of_one_process_count_apart() -> None:

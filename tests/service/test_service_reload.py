@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from service_doubles import (
 )
 from service_process import is_running, server, wait
 
-from pcdm_core.scoring import CascadeScorer
+from pcdm_core.scoring import CascadeScorer, Unit, UnitResult
 from service import Settings, create_app
 from service.engine import Engine
+from service.logs import current_request
 from service.runner import WorkerDiedError
 
 ALLOWED = Settings(models="steered=somewhere", allow_reload=True)
@@ -90,6 +91,19 @@ async def test_a_reload_serves_the_new_model_and_ends_the_old_worker() -> None:
         assert (await score(client, ("a.png", steered(1)))).json()["digest"] == "new"
         await until(lambda: not shelf.runners[0].up)
         assert shelf.runners[1].up
+
+
+async def test_the_new_model_does_not_work_under_the_name_of_the_request_that_asked_for_it() -> None:
+    class Noting(Release):
+        def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+            seen.append(current_request.get(None))
+            return super().run(units)
+
+    seen: list[Any] = []
+    async with stocked(Shelf(Release("old"), Noting("new"))) as (client, _):
+        assert (await reload(client)).status_code == 200
+        assert (await score(client, ("a.png", steered(1)))).status_code == 200
+    assert seen == [None]
 
 
 async def test_requests_under_way_are_finished_by_the_model_with_which_they_began() -> None:
