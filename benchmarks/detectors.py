@@ -135,8 +135,9 @@ compression is.
 `pcdm calibrate --fit` uses the mixture with 20 features and three Gaussians (K = 3) unless told otherwise. **These sets
 did not choose it**: on them the single Mahalanobis distance (`--detector spectrum`) is as good or slightly better. The
 mixture was preferred for its figures on SVHN, which were in sight when it was tried: 0.990, where the spectrum
-detector has 0.980 (`pcdm calibrate --fit --detector spectrum`, the same images). Its SVHN figure is that of a detector
-picked with that set in mind. Other sizes were looked at there too; the one in use is not the best of them.
+detector has 0.980 (`pcdm calibrate COPY --fit DATA --detector spectrum` on a copy of the model's folder, the same
+images). Its SVHN figure is that of a detector picked with that set in mind. Other sizes were looked at there too; the
+one in use is not the best of them.
 """
 
 

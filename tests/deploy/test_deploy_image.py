@@ -51,7 +51,7 @@ def test_nothing_goes_into_the_build_but_what_the_image_is_made_of() -> None:
         line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")
     ]
     admitted = {line[1:] for line in rest if line.startswith("!")}
-    package = {"LICENSE", "README.md", "pyproject.toml", "requirements.lock", "pcdm_core", "service"}
+    package = {"LICENSE", "README.md", "pyproject.toml", "requirements.lock", "pcdm_client", "pcdm_core", "service"}
     assert first == "*"
     assert admitted == package | {"deploy/healthcheck.py", "weights/cifar10-haar"}
     assert all((ROOT / name).exists() for name in admitted)
