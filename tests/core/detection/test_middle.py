@@ -56,6 +56,7 @@ def test_more_features_than_rows_will_do() -> None:
     detector = MiddleDetector(n_components=8).fit(correlated(40, 100))
     new = correlated(500, 100, seed=1)
     assert detector.score_samples(new).mean() == pytest.approx(-1, abs=0.7)
+    assert detector.score_samples(new + 20).max() < detector.score_samples(new).min()
 
 
 def test_features_that_do_not_vary_at_all_are_refused() -> None:

@@ -71,6 +71,25 @@ def test_repetitions_are_averaged(scorer: CascadeScorer) -> None:
     assert 0 < np.abs(both - one).max() < np.abs(one).max()
 
 
+def test_the_average_is_that_of_every_repetition(scorer: CascadeScorer) -> None:
+    twice = LOOKED.model_copy(update={"replicates": 2})
+    units = [unit for unit in scorer.plan(random_pictures(1), twice) if unit.scale > 0]
+    middles: dict[tuple[int, int], list[Any]] = {}
+    for unit in units:
+        [result] = scorer.run([unit])
+        bands = len(scorer.cascade.transform.bands(unit.scale))
+        middles.setdefault((unit.scale, unit.node), []).append(result.values[1 + 2 * bands :])
+    means, deviations = [], []
+    for place in sorted(middles):
+        mean, deviation = np.split(np.mean(middles[place], axis=0), 2)
+        means.append(mean)
+        deviations.append(np.log(deviation + 1e-3))
+    features, layout = scorer.score(random_pictures(1), twice)[0].features, scorer.layout(twice)
+    for kind, expected in (("middle_mean", means), ("middle_std", deviations)):
+        found = layout.select(features, (kind,))  # type: ignore[arg-type]
+        np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-4, atol=1e-5)
+
+
 def test_the_default_evaluation_has_no_hook_and_none_stays(scorer: CascadeScorer, monkeypatch: Any) -> None:
     seen: list[int] = []
     plain = scorer.predict
