@@ -56,6 +56,10 @@ class DrainRate:
         """About how long so much will take; 0 before anything was measured."""
         return cost * self._seconds / self._cost if self._cost > 0 else 0.0
 
+    def cost(self, seconds: float) -> float:
+        """About how much is finished in that time; without limit before anything was measured."""
+        return seconds * self._cost / self._seconds if self._cost > 0 else math.inf
+
 
 class Ticket:
     """An admitted request.
@@ -73,9 +77,9 @@ class Ticket:
 
 
 class Admission:
-    """Bounds the cost of all units that wait or run.
+    """Bounds the cost of all units that wait or run, and takes no request that would be answered too late.
 
-    A request of more than the whole limit is taken when no other is there, as it could never be otherwise.
+    A request of more than a whole limit is taken when there is no other before it, as it could never be otherwise.
 
     Args:
         limit: Most cost.
@@ -92,25 +96,29 @@ class Admission:
         """Cost of all that is admitted and not finished."""
         return math.fsum(ticket.left for ticket in self._tickets)
 
-    def admit(self, cost: float) -> Ticket:
-        """Take a request, until it is released.
-
-        Raises:
-            OverloadedError: There is no room for it.
-        """
-        self.check(cost)
+    def admit(self, cost: float, *, ahead: float = 0.0, within: float = math.inf) -> Ticket:
+        """Take a request, until it is released; arguments and errors as of `check`."""
+        self.check(cost, ahead=ahead, within=within)
         ticket = Ticket(cost)
         self._tickets.add(ticket)
         return ticket
 
-    def check(self, cost: float) -> None:
+    def check(self, cost: float, *, ahead: float = 0.0, within: float = math.inf) -> None:
         """Make sure that a request would be taken now.
 
+        Args:
+            cost: Of its units.
+            ahead: Cost of what would run before it is done.
+            within: Seconds after which its answer is of no use.
+
         Raises:
-            OverloadedError: There is no room for it.
+            OverloadedError: There is no room for it, or not in time.
         """
         backlog = self.backlog
-        excess = min(backlog + cost - self._limit, backlog)
+        excess = max(
+            min(backlog + cost - self._limit, backlog),
+            min(ahead + cost - self._rate.cost(within), ahead),
+        )
         if excess > 0:
             raise OverloadedError(min(max(1, math.ceil(self._rate.seconds(excess))), _LONGEST_RETRY))
 

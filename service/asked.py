@@ -7,12 +7,12 @@ from service.served_model import ServedModel
 __all__ = ["admit"]
 
 
-def admit(model: ServedModel, fidelity: FidelityName, *, images: int, most: int) -> Fidelity:
-    """The settings of a fidelity of the model, if so many images may be scored at them now.
+def admit(model: ServedModel, fidelity: FidelityName, *, images: int, most: int, until: float) -> Fidelity:
+    """The settings of a fidelity of the model, if so many images may be scored at them now, and until then.
 
     Raises:
         ProblemError: The 422 that names those fidelities that it has, or the 413 for more than `most` images.
-        OverloadedError: Too much work waits already.
+        OverloadedError: Too much work waits already, or too much for an answer in time.
     """
     try:
         settings = named_fidelity(model.scorer.fidelities, fidelity, model=model.name)
@@ -21,5 +21,5 @@ def admit(model: ServedModel, fidelity: FidelityName, *, images: int, most: int)
     if images > most:
         detail = f"{images} images are more than the limit of {most} in one request"
         raise ProblemError(413, "too-many-images", detail)
-    model.batcher.check_room(images, settings)
+    model.batcher.check_room(images, settings, until)
     return settings

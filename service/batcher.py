@@ -102,6 +102,7 @@ class Batcher:
         self._working = asyncio.create_task(self._work())
         self._stopped = False
         self._image_costs: dict[Fidelity, float] = {}
+        self._running = 0.0  # cost of the batch that runs
 
     @property
     def backlog(self) -> float:
@@ -113,31 +114,37 @@ class Batcher:
         """Units that wait or run."""
         return sum(len(job.units) - len(job.results) for job in self._jobs if not job.done.done())
 
-    def check_room(self, images: int, settings: Fidelity) -> None:
+    def check_room(self, images: int, settings: Fidelity, until: float = math.inf) -> None:
         """Make sure that there is room for so many images, before anything is spent on them.
 
         An image costs what it did when the last one was planned at these settings, and nothing before the first.
 
         Raises:
-            OverloadedError: Too much work waits already.
+            OverloadedError: As `run`.
         """
-        self._admission.check(images * self._image_costs.get(settings, 0.0))
+        cost = images * self._image_costs.get(settings, 0.0)
+        self._admission.check(cost, ahead=self._ahead_of(cost), within=_left(until))
 
-    async def score(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Score]:
+    async def score(self, images: NDArray[np.uint8], settings: Fidelity, until: float = math.inf) -> list[Score]:
         """Score uint8 images `[N, C, H, W]`, in order, without blocking the event loop.
+
+        Args:
+            images: Images.
+            settings: What to compute.
+            until: When the answer is of no use any more, by the event loop's clock.
 
         Raises:
             ModelFailedError: The model failed on one of these images, or on a batch shared with them.
-            OverloadedError: Too much work waits already.
+            OverloadedError: Too much work waits already, in all or for an answer in time.
             WorkerDiedError: The worker died twice of one of these images.
             StoppedError: The batcher was stopped first.
         """
         units = await asyncio.to_thread(self._scorer.plan, images, settings)
         self._image_costs[settings] = math.fsum(unit.cost for unit in units) / max(1, len(images))
-        results = await self.run(units)
+        results = await self.run(units, until)
         return await asyncio.to_thread(self._scorer.combine, units, results)
 
-    async def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+    async def run(self, units: Sequence[Unit], until: float = math.inf) -> list[UnitResult]:
         """Run the units of one request and return their results, aligned. Cancelling drops what has not run yet.
 
         Raises:
@@ -147,7 +154,8 @@ class Batcher:
             raise StoppedError("the service is stopping")
         if not units:
             return []
-        ticket = self._admission.admit(math.fsum(unit.cost for unit in units))
+        cost = math.fsum(unit.cost for unit in units)
+        ticket = self._admission.admit(cost, ahead=self._ahead_of(cost), within=_left(until))
         passage = self._observer.queued(len(units))
         job = _Job(units, ticket, asyncio.get_running_loop().create_future(), passage)
         self._jobs.add(job)
@@ -172,6 +180,9 @@ class Batcher:
         with contextlib.suppress(asyncio.CancelledError):
             await self._working
 
+    def _ahead_of(self, cost: float) -> float:
+        return self._running + self._queue.ahead_of(cost)
+
     def _enqueue(self, job: _Job, item: _Item) -> None:
         unit = job.units[item.index]
         bucket: Hashable = (unit.bucket, job, unit.index) if item.alone else unit.bucket
@@ -192,9 +203,10 @@ class Batcher:
             for job, _ in batch:
                 job.passage.began()
             finished = 0.0
+            units = [job.units[item.index] for job, item in batch]
+            self._running = math.fsum(unit.cost for unit in units)
             self._rate.begin()
             try:
-                units = [job.units[item.index] for job, item in batch]
                 results = await self._runner.run(units, limit=self._limit(units))
                 if len(results) != len(batch):
                     raise RuntimeError(f"the scorer gave {len(results)} results for {len(batch)} units")
@@ -204,6 +216,7 @@ class Batcher:
                 self._retry(batch, error)
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
+            self._running = 0.0
             self._observer.ran(len(batch), reason, self._rate.end(finished))
 
     def _reason(self, batch: list[tuple[_Job, _Item]], idle: bool) -> DispatchReason:
@@ -251,3 +264,8 @@ class Batcher:
 
     def _is_awaited(self, job: _Job) -> bool:
         return job in self._jobs and not job.done.done()
+
+
+def _left(until: float) -> float:
+    """Seconds until then."""
+    return max(0.0, until - asyncio.get_running_loop().time())

@@ -21,12 +21,17 @@ RequestTimeout = Annotated[
 
 
 @contextlib.asynccontextmanager
-async def deadline(asked: int | None, most: int) -> AsyncIterator[None]:
-    """Cancel what is within, and answer 504, when the client's time or the server's is over, in milliseconds."""
+async def deadline(asked: int | None, most: int) -> AsyncIterator[float]:
+    """Cancel what is within, and answer 504, when the client's time or the server's is over, in milliseconds.
+
+    Yields:
+        When that will be, by the event loop's clock.
+    """
     allowed = most if asked is None else min(asked, most)
+    until = asyncio.get_running_loop().time() + allowed / 1000
     try:
-        async with asyncio.timeout(allowed / 1000) as timeout:
-            yield
+        async with asyncio.timeout_at(until) as timeout:
+            yield until
     except TimeoutError as error:
         if not timeout.expired():
             raise

@@ -10,15 +10,50 @@ Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
 
 
+class _Portion(Generic[Owner, Item]):
+    """Items of one owner that cost about a batch together, and when they would be done if all owners shared alike.
+
+    Attributes:
+        owner: Whose they are.
+        finish: Virtual time at which the last of them would be done.
+        cost: Of those that wait.
+        room: Cost for which there is room.
+    """
+
+    def __init__(self, owner: Owner, start: float, room: float) -> None:
+        self.owner = owner
+        self.finish = start
+        self.cost = 0.0
+        self.room = room
+        # No bucket is kept empty.
+        self.lanes: dict[Hashable, deque[tuple[Item, float]]] = {}
+
+    def add(self, bucket: Hashable, item: Item, cost: float) -> None:
+        self.lanes.setdefault(bucket, deque()).append((item, cost))
+        self.finish += cost
+        self.cost += cost
+        self.room -= cost
+
+    def pop(self, bucket: Hashable) -> Item:
+        lane = self.lanes[bucket]
+        item, cost = lane.popleft()
+        if not lane:
+            del self.lanes[bucket]
+        self.cost -= cost
+        return item
+
+
 class FairQueue(Generic[Owner, Item]):
     """A queue whose batches hold items of one bucket, from as many owners as wait there.
 
-    The owner that has been served least, by cost, leads a batch. The leader's bucket is the batch's bucket; it fills
-    one item an owner at a time, leader first. So however many items an owner has, and however dear they are, it runs
-    ahead of any other that waits by about one batch, and within a bucket the small owners are finished first.
+    Were the worker shared out evenly at every moment, then each owner would be done at some time: in this order they
+    are served, one after the other. So nobody is done later than by even shares, most are done sooner, and owners who
+    want equally much are served in the order in which they came. (Friedman, Henderson, "Fairness and efficiency in web
+    server protocols", SIGMETRICS 2003; time is virtual here, the cost that an owner of an even share has been served.)
+    What an owner wants is cut into portions of about a batch, each with a place of its own in that order: however many
+    items an owner has, and however dear they are, it holds up any other for about one batch.
 
-    A newcomer counts as served as much as those who wait have been on average: it neither overtakes them for all that
-    they had before it came, nor pays for it. (This is fair queueing by a virtual time.)
+    The first in order leads a batch, and its bucket is the batch's bucket; the others fill it up, in the same order.
 
     Args:
         max_items: Most items of a batch.
@@ -31,73 +66,72 @@ class FairQueue(Generic[Owner, Item]):
     def __init__(self, *, max_items: int, max_cost: float) -> None:
         self._max_items = max_items
         self._max_cost = max_cost
-        # Insertion order decides between equals; no owner and no bucket is kept empty.
-        self._waiting: dict[Owner, dict[Hashable, deque[tuple[Item, float]]]] = {}
-        self._served: dict[Owner, float] = {}
-        self._leader: Owner | None = None
-        self._average = 0.0
+        # Of each owner, those with items, oldest first; insertion order decides between equals.
+        self._waiting: dict[Owner, deque[_Portion[Owner, Item]]] = {}
+        # Virtual time up to which an owner has asked, until it is discarded.
+        self._asked: dict[Owner, float] = {}
+        self._now = 0.0
         self._last_batch = 0.0
         self.full = False
 
     def __len__(self) -> int:
         """Count the items that wait."""
-        return sum(len(lane) for lanes in self._waiting.values() for lane in lanes.values())
+        return sum(len(lane) for portion in self._portions() for lane in portion.lanes.values())
 
     def add(self, owner: Owner, bucket: Hashable, item: Item, cost: float) -> None:
-        """Append an item. What an owner has been served is remembered until it is discarded."""
-        if owner not in self._waiting:
-            self._served[owner] = max(self._served.get(owner, 0.0), self._average)
-        self._waiting.setdefault(owner, {}).setdefault(bucket, deque()).append((item, cost))
+        """Append an item. How much an owner has asked for is remembered until it is discarded."""
+        portions = self._waiting.setdefault(owner, deque())
+        if not portions or portions[-1].room < cost:
+            start = max(self._asked.get(owner, 0.0), self._now)
+            portions.append(_Portion(owner, start, self._max_cost))
+        portions[-1].add(bucket, item, cost)
+        self._asked[owner] = portions[-1].finish
 
     def discard(self, owner: Owner) -> None:
         """Forget an owner, and everything it still has waiting."""
         self._waiting.pop(owner, None)
-        self._served.pop(owner, None)
+        self._asked.pop(owner, None)
+
+    def ahead_of(self, cost: float) -> float:
+        """Cost of what would run before the last item of an owner who came now and wanted so much."""
+        return sum(portion.cost for portion in self._portions() if portion.finish <= self._now + cost)
 
     def take(self) -> list[tuple[Owner, Item]]:
         """Remove the next batch: items of one bucket, oldest first for each owner; empty if nothing waits."""
         # The last batch counts only now: whoever arrived while it ran is ahead of those who were in it.
-        self._average += self._last_batch
+        self._now += self._last_batch
         self._last_batch = 0.0
-        if self._leader is not None and self._leader in self._waiting:
-            self._waiting[self._leader] = self._waiting.pop(self._leader)
-        self._leader = min(self._waiting, key=self._served.__getitem__, default=None)
-        if self._leader is None:
+        portions = sorted(self._portions(), key=lambda portion: portion.finish)
+        if not portions:
             return []
-        owners = [self._leader, *(owner for owner in self._waiting if owner != self._leader)]
-        batch, costs = self._fill(owners, next(iter(self._waiting[self._leader])))
-        spent = sum(costs.values())
-        self._last_batch = spent / len(owners)
-        # Room that nobody else had a use for is given away: whoever took it waits for no more than one batch for it.
-        most = self._average + max(self._max_cost, spent)
-        for owner, cost in costs.items():
-            self._served[owner] = min(self._served[owner] + cost, max(self._served[owner], most))
+        owners = len(self._waiting)
+        batch, spent = self._fill(portions, next(iter(portions[0].lanes)))
+        self._last_batch = spent / owners
+        for owner in {portion.owner for portion in portions if not portion.lanes}:
+            self._tidy(owner)
         return batch
 
-    def _fill(self, owners: list[Owner], bucket: Hashable) -> tuple[list[tuple[Owner, Item]], dict[Owner, float]]:
-        """The batch, and what each owner has in it."""
-        lanes = deque((owner, self._waiting[owner][bucket]) for owner in owners if bucket in self._waiting[owner])
-        batch: list[tuple[Owner, Item]] = []
-        costs: dict[Owner, float] = {}
-        spent = 0.0
-        while lanes and len(batch) < self._max_items:
-            owner, lane = lanes.popleft()
-            item, cost = lane[0]
-            if batch and spent + cost > self._max_cost:
-                lanes.appendleft((owner, lane))
-                break
-            lane.popleft()
-            batch.append((owner, item))
-            costs[owner] = costs.get(owner, 0.0) + cost
-            spent += cost
-            if lane:
-                lanes.append((owner, lane))
-            else:
-                self._drop_bucket(owner, bucket)
-        self.full = bool(lanes) or len(batch) >= self._max_items or spent >= self._max_cost
-        return batch, costs
+    def _portions(self) -> list[_Portion[Owner, Item]]:
+        return [portion for portions in self._waiting.values() for portion in portions]
 
-    def _drop_bucket(self, owner: Owner, bucket: Hashable) -> None:
-        del self._waiting[owner][bucket]
-        if not self._waiting[owner]:
+    def _fill(self, portions: list[_Portion[Owner, Item]], bucket: Hashable) -> tuple[list[tuple[Owner, Item]], float]:
+        """The batch, and what it costs."""
+        batch: list[tuple[Owner, Item]] = []
+        spent = 0.0
+        for portion in portions:
+            while bucket in portion.lanes:
+                cost = portion.lanes[bucket][0][1]
+                if len(batch) == self._max_items or (batch and spent + cost > self._max_cost):
+                    self.full = True
+                    return batch, spent
+                batch.append((portion.owner, portion.pop(bucket)))
+                spent += cost
+        self.full = len(batch) == self._max_items or spent >= self._max_cost
+        return batch, spent
+
+    def _tidy(self, owner: Owner) -> None:
+        left = deque(portion for portion in self._waiting[owner] if portion.lanes)
+        if left:
+            self._waiting[owner] = left
+        else:
             del self._waiting[owner]

@@ -106,9 +106,9 @@ class ServedModel:
         taken = self.scorer.preprocessing
         return taken.channels, taken.height, taken.width
 
-    async def score(self, images: NDArray[np.uint8], fidelity: Fidelity) -> list[Score]:
+    async def score(self, images: NDArray[np.uint8], fidelity: Fidelity, until: float) -> list[Score]:
         """As `Batcher.score`, flagged at the deployment's level."""
-        scores = await self.batcher.score(images, fidelity)
+        scores = await self.batcher.score(images, fidelity, until)
         alpha = self.alpha
         return [
             one if alpha is None or one.p_value is None else dataclasses.replace(one, is_ood=one.p_value <= alpha)

@@ -67,15 +67,15 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
     ) -> ScoreAnswer:
         request.state.images = len(files)
         with engine.serving(model) as served:
-            async with deadline(timeout_ms, settings.request_timeout_ms):
-                asked = admit(served, fidelity, images=len(files), most=settings.max_images)
+            async with deadline(timeout_ms, settings.request_timeout_ms) as until:
+                asked = admit(served, fidelity, images=len(files), most=settings.max_images, until=until)
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 with telemetry.span("decode", **{"pcdm.images": len(files)}):
                     prepared = [
                         await decode(file, name, served.scorer.preprocessing, strict)
                         for name, file in zip(names, files, strict=True)
                     ]
-                scores = await served.score(np.stack([image.pixels for image in prepared]), asked)
+                scores = await served.score(np.stack([image.pixels for image in prepared]), asked, until)
         answer = ScoreAnswer(
             model=served.name,
             digest=served.scorer.digest,

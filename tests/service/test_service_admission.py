@@ -88,3 +88,29 @@ def test_a_request_of_more_than_the_limit_is_taken_alone() -> None:
     assert refusal(admission, 100) == 1
     admission.release(small)
     admission.admit(100)
+
+
+@pytest.mark.parametrize(("ahead", "admitted"), [(0, True), (3, True), (4, True), (5, False), (50, False)])
+def test_what_would_be_answered_too_late_is_refused(ahead: float, admitted: bool) -> None:
+    admission = Admission(1000, rate_of((1, 2)))  # in 3 s so much as costs 6
+    if admitted:
+        admission.admit(2, ahead=ahead, within=3)
+    else:
+        with pytest.raises(OverloadedError):
+            admission.admit(2, ahead=ahead, within=3)
+    assert admission.backlog == (2 if admitted else 0)
+
+
+def test_it_hears_when_it_would_be_in_time() -> None:
+    admission = Admission(1000, rate_of((1, 2)))
+    with pytest.raises(OverloadedError) as caught:
+        admission.check(2, ahead=24, within=3)
+    assert caught.value.retry_after == 10
+
+
+def test_a_request_that_nobody_is_ahead_of_is_taken_however_long_it_may_take() -> None:
+    Admission(1000, rate_of((1, 2))).admit(100, ahead=0, within=0.001)
+
+
+def test_no_deadline_is_missed_before_anything_was_measured() -> None:
+    Admission(1000, rate_of()).admit(1, ahead=500, within=0.001)

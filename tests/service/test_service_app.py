@@ -122,6 +122,23 @@ async def test_overload_is_a_429_that_says_when_to_come_again() -> None:
     assert int(refused.headers["retry-after"]) >= 1
 
 
+async def test_a_request_that_would_be_late_is_a_429_at_once() -> None:
+    scorer = SteeredModel()
+    late = {"X-Request-Timeout-Ms": "10"}
+    async with serving(scorer, Settings(max_batch=1)) as client:
+        for value in (1, 2):
+            scorer.gate.clear()
+            held = [asyncio.create_task(score(client, ("a.png", steered(value))))]
+            await until(lambda: client_backlog(client) == 1)
+            if value == 2:  # while it is known that the first took a while
+                refused = await client.post("/score", files=upload(("b.png", steered(3))), headers=late)
+            await asyncio.sleep(0.1)
+            scorer.gate.set()
+            await asyncio.gather(*held)
+    assert check_problem(refused, 429)["type"].endswith("overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+
+
 @pytest.mark.parametrize(("asked", "most"), [("50", 60_000), ("60000", 50), (None, 50)])
 async def test_past_its_deadline_a_request_is_a_504_and_leaves_the_queue(asked: str | None, most: int) -> None:
     scorer = SteeredModel()

@@ -98,7 +98,7 @@ async def test_a_failing_batch_fails_its_own_requests_only() -> None:
         assert [bits(answer) for answer in await asyncio.gather(first, other)] == [[1], [20]]
         assert bits(await start(batcher, 5)) == [5]
     # The broken request's last unit never ran.
-    assert scorer.batches == [[1], [255, 10, 11, 12], [20], [5]]
+    assert scorer.batches == [[1], [20], [255, 10, 11, 12], [5]]
 
 
 async def test_a_batch_that_killed_the_worker_is_tried_once_more_image_by_image() -> None:
@@ -113,7 +113,7 @@ async def test_a_batch_that_killed_the_worker_is_tried_once_more_image_by_image(
             await deadly
         assert [bits(answer) for answer in await asyncio.gather(first, other)] == [[1], [20]]
     # The second image of the deadly request is never asked for again.
-    assert scorer.batches == [[1], [254, 20, 10], [20], [254]]
+    assert scorer.batches == [[1], [20, 254, 10], [20], [254]]
 
 
 async def test_an_image_alone_in_its_batch_has_a_second_chance_too() -> None:
@@ -173,6 +173,33 @@ async def test_work_beyond_the_limit_is_refused_until_there_is_room() -> None:
     assert batcher.backlog == 0
     scorer.gate.set()
     assert bits(await start(batcher, 5)) == [5]
+    await batcher.stop()
+
+
+async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -> None:
+    scorer = SteeredScorer()
+    now = 0.0
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    first = start(batcher, 1, 2)
+    await until(scorer.started.is_set)
+    now = 1.0  # two units a second
+    scorer.gate.set()
+    await first
+    scorer.gate.clear()
+    scorer.started.clear()
+    running = start(batcher, 3, 4, 5, 6)
+    await until(scorer.started.is_set)
+    waiting = start(batcher, 7, 8, 9, 10)
+    await until(lambda: batcher.backlog == 8)
+    loop = asyncio.get_running_loop()
+    for asked, seconds in ((1, 2), (4, 5)):  # one unit waits for the running batch alone, four for all
+        with pytest.raises(OverloadedError):
+            batcher.check_room(asked, ONE_CALL, loop.time() + seconds)
+        with pytest.raises(OverloadedError):
+            await batcher.score(images_of(*range(asked)), ONE_CALL, loop.time() + seconds)
+        batcher.check_room(asked, ONE_CALL, loop.time() + seconds + 2)
+    scorer.gate.set()
+    assert [bits(answer) for answer in await asyncio.gather(running, waiting)] == [[3, 4, 5, 6], [7, 8, 9, 10]]
     await batcher.stop()
 
 
