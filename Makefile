@@ -62,7 +62,7 @@ clean:  ## remove .venv and all caches; keeps runs and weights
 
 # One recipe for both sets of packages: what serving needs, and everything.
 $(SERVE_STAMP): EXTRAS := data
-$(ALL_STAMP):   EXTRAS := benchmark,data,otel,train,dev
+$(ALL_STAMP):   EXTRAS := benchmark,data,load,otel,train,dev
 
 $(SERVE_STAMP) $(ALL_STAMP): pyproject.toml requirements.lock
 	@if [ -e $(UNFINISHED) ]; then echo "The last installation was interrupted: starting anew."; rm -rf $(VENV); fi

@@ -86,5 +86,8 @@ def serve_units(pipe: Connection, load: Callable[[Path], UnitRunner], folder: Pa
 def _run(runner: UnitRunner, units: list[Unit]) -> Ran | Failed:
     try:
         return Ran(runner.run(units))
+    except MemoryError as error:
+        # A fresh process has all the memory that there is, and then runs this batch image by image.
+        raise SystemExit(f"the worker is out of memory, and ends: {error}") from error
     except Exception:
         return Failed(traceback.format_exc())

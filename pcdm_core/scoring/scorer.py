@@ -23,6 +23,7 @@ from pcdm_core.scoring.evaluator import Evaluator, Part, Precision
 from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
 from pcdm_core.scoring.findings import Findings
 from pcdm_core.scoring.flow_units import next_step
+from pcdm_core.scoring.memory import memory_errors
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
 
 __all__ = ["CALIBRATION_FILE", "CascadeScorer"]
@@ -211,6 +212,7 @@ class CascadeScorer(Evaluator):
         """Results of units of one bucket, in order; blocks.
 
         Raises:
+            MemoryError: If the device has no memory for so many.
             ValueError: If the units are of several buckets or of another model.
         """
         if not units:
@@ -219,7 +221,7 @@ class CascadeScorer(Evaluator):
         if bucket[0] != self.digest or any(unit.bucket != bucket for unit in units):
             raise ValueError("a batch takes units of one bucket of this model")
         # The flow differentiates its network, which inference mode forbids.
-        with torch.inference_mode(units[0].fidelity.method != "flow"), torch.no_grad():
+        with torch.inference_mode(units[0].fidelity.method != "flow"), torch.no_grad(), memory_errors():
             return self.evaluate(units)
 
     def follow(self, unit: Unit, result: UnitResult) -> Unit | None:

@@ -48,13 +48,16 @@ def tiny_scorer() -> CascadeScorer:
 class FragileScorer(CascadeScorer):
     """A real scorer whose process is killed by a first pixel of 255, and that fails at one of 0.
 
-    At one of 253 its process hangs, at the finest scale only: every time costs a limit to wait for.
+    At one of 253 its process hangs, at the finest scale only: every time costs a limit to wait for. At one of 252 its
+    memory is too small for that image and others together.
     """
 
     def run(self, units: Sequence[Unit]) -> list[UnitResult]:
         pixels = {int(unit.image.flat[0]) for unit in units}
         if 255 in pixels:
             os.kill(os.getpid(), signal.SIGKILL)
+        if 252 in pixels and len(pixels) > 1:
+            raise MemoryError("no room on purpose")
         if 253 in pixels and units[0].scale == 2:
             threading.Event().wait()
         if 0 in pixels:

@@ -228,3 +228,17 @@ async def test_only_the_request_of_the_deadly_image_fails(folder: Path, scorer: 
         assert isinstance(answer, list)
         expected = [one.bits_per_dim for one in scorer.score(images, ONE_CALL)]
         assert [one.bits_per_dim for one in answer] == pytest.approx(expected, abs=1e-4)
+
+
+async def test_what_does_not_fit_into_memory_together_runs_image_by_image(
+    folder: Path, scorer: FragileScorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = photos(2, 252, 3)
+    async with working(folder, scorer.digest) as worker:
+        batcher = Batcher(scorer, worker, max_batch=16, max_queue_cost=1000)
+        async with asyncio.timeout(60):
+            answer = await batcher.score(images, ONE_CALL)
+        await batcher.stop()
+    alone = [scorer.score(images[index : index + 1], ONE_CALL)[0].bits_per_dim for index in range(3)]
+    assert [one.bits_per_dim for one in answer] == pytest.approx(alone, abs=1e-4)
+    assert "the worker ended (exit code 1)" in caplog.text

@@ -1,0 +1,79 @@
+"""How fast the service is: beside its own model, beside nothing to compute, and beside other servers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from load_clients import Load, Plan, Requests
+from load_servers import SERVERS, Server, serving
+from numpy.typing import NDArray
+
+from pcdm_core.scoring import CascadeScorer
+
+__all__ = ["OVERLOADS", "overhead", "side_by_side", "throughput"]
+
+ROUNDS = 3
+OVERLOADS = (0.5, 1.0, 2.0)
+"""Loads, as multiples of what this service answers when its clients wait for it."""
+
+
+def throughput(model: Path, scorer: CascadeScorer, images: NDArray[np.uint8], requests: Requests) -> dict[str, Any]:
+    """Images a second through HTTP and by the model itself, in turns, at ``balanced`` and 8 images a request."""
+    each, settings = len(requests.expected[0]), scorer.fidelities["balanced"]
+    raw, through, shares = [], [], []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        scorer.score(images, settings)
+        raw.append(len(images) / (time.perf_counter() - began))
+        # The server starts anew each time: it must not hold memory or processors while the model runs alone.
+        with serving("pcdm", model) as server:
+            _load(server, requests, seconds=5)
+            found = _load(server, requests, seconds=30)
+        through.append(found["throughput"] * each)
+        shares.append(found["generator_cpu_share"])
+    ratios = [one / other for one, other in zip(through, raw, strict=True)]
+    return {
+        "images_per_request": each,
+        "raw": raw,
+        "through_http": through,
+        "ratio": median(ratios),
+        "generator_cpu_share": median(shares),
+    }
+
+
+def overhead(model: Path, requests: Requests) -> dict[str, Any]:
+    """Latency of one request after the other, where the model computes nothing; seconds."""
+    with serving("noop", model) as server:
+        _load(server, requests, seconds=5, clients=1)
+        with Load(Plan(server.url, requests, seconds=60, clients=1, turns=1000)) as load:
+            found = load.found()
+    assert (found.status == 200).all()
+    p50, p99 = np.quantile(found.seconds, [0.5, 0.99])
+    return {"requests": len(found.at), "p50": float(p50), "p99": float(p99)}
+
+
+def side_by_side(model: Path, requests: Requests, *, seconds: float) -> dict[str, Any]:
+    """Each server under the same arrivals, below and above of what this service can do."""
+    found: dict[str, Any] = {}
+    capacity = 0.0
+    for kind in SERVERS:  # this service first: it says what the others get
+        with serving(kind, model) as server:
+            _load(server, requests, seconds=5)
+            closed = _load(server, requests, seconds=20)
+            capacity = capacity or closed["throughput"]
+            found[kind] = {"closed": closed}
+        for overload in OVERLOADS:
+            # A server of its own each time: a queue from before is nobody's fault.
+            with serving(kind, model) as server:
+                _load(server, requests, seconds=5)
+                found[kind][str(overload)] = _load(server, requests, seconds=seconds, rate=overload * capacity)
+    return {"capacity": capacity, "servers": found}
+
+
+def _load(server: Server, requests: Requests, *, seconds: float, **plan: Any) -> dict[str, Any]:
+    with Load(Plan(server.url, requests, seconds, **plan)) as load:
+        return load.found().summary(seconds)

@@ -1,0 +1,127 @@
+"""The same model behind other servers, as simply as their users would write it.
+
+    python benchmarks/load_peers.py plain|litserve|noop MODEL PORT
+
+`plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of whole images.
+`noop`: this project's own service with a scorer that computes nothing, to see what the way there and back takes.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import litserve
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, File, UploadFile
+from numpy.typing import NDArray
+from PIL import Image
+
+from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
+from service import Settings, create_app
+from service.http_protocol import SERVER_OPTIONS
+
+MOST_IMAGES, WAIT = 16, 0.005
+"""Of a LitServe batch, and how long it waits for more, seconds: the best of those tried here."""
+
+TIMEOUT = 1.0
+"""Seconds after which LitServe drops what waits: it has no deadline of each request's own."""
+
+Images = NDArray[np.uint8]
+
+
+def pixels(data: bytes) -> Images:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).transpose(2, 0, 1)
+
+
+def answer(scores: Sequence[Score]) -> dict[str, Any]:
+    names = ("score", "p_value", "is_ood", "bits_per_dim")
+    return {"results": [{name: getattr(score, name) for name in names} for score in scores]}
+
+
+def plain(model: Path) -> FastAPI:
+    app, lock, scorer = FastAPI(), threading.Lock(), CascadeScorer.from_pretrained(model)
+
+    @app.get("/readyz")
+    async def ready() -> None:
+        pass
+
+    @app.post("/score")
+    def score(files: Annotated[list[UploadFile], File()], fidelity: str = "fast") -> dict[str, Any]:
+        images = np.stack([pixels(file.file.read()) for file in files])
+        with lock:  # threads that run the networks beside one another are slower than one after the other
+            return answer(scorer.score(images, scorer.fidelities[fidelity]))  # type: ignore[index]
+
+    return app
+
+
+class Batched(litserve.LitAPI):  # type: ignore[misc]  # has no types
+    """`fast` only, as a batch of LitServe knows nothing of what each request asked for."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(max_batch_size=MOST_IMAGES, batch_timeout=WAIT, api_path="/score")
+        self.model = model
+
+    def setup(self, device: str) -> None:
+        self.scorer = CascadeScorer.from_pretrained(self.model, device=device)
+
+    def decode_request(self, request) -> Images:  # type: ignore[no-untyped-def]  # a form, which LitServe finds out by itself
+        return np.stack([pixels(file.file.read()) for file in request.getlist("files")])
+
+    def batch(self, inputs: list[Images]) -> tuple[Images, list[int]]:
+        return np.concatenate(inputs), np.cumsum([len(one) for one in inputs])[:-1].tolist()
+
+    def predict(self, inputs: tuple[Images, list[int]]) -> list[list[Score]]:
+        images, borders = inputs
+        scores = self.scorer.score(images)
+        return [scores[low:high] for low, high in zip([0, *borders], [*borders, len(images)], strict=True)]
+
+    def unbatch(self, output: list[list[Score]]) -> list[list[Score]]:
+        return output
+
+    def encode_response(self, output: list[Score]) -> dict[str, Any]:
+        return answer(output)
+
+
+class IdleScorer(CascadeScorer):
+    """The model, but for its networks: plans and combines, and runs nothing."""
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, **options: Any) -> Self:
+        return super().from_pretrained(folder, **options | {"calibrated": False})
+
+    def plan(self, images: Images, settings: Fidelity) -> list[Unit]:
+        return [Unit(index, image, 0, 0, 0, settings, 1.0, (0,)) for index, image in enumerate(images)]
+
+    def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        return [UnitResult(np.zeros(1)) for _ in units]
+
+    def combine(self, units: Sequence[Unit], results: Sequence[UnitResult]) -> list[Score]:
+        empty: dict[str, float] = {}
+        return [
+            Score(None, None, None, float(result.values[0]), 0.0, None, empty, None, None, 0, np.zeros(1))
+            for _, result in zip(units, results, strict=True)
+        ]
+
+
+def main(kind: str, model: Path, port: int) -> None:
+    match kind:
+        case "plain":
+            uvicorn.run(plain(model), port=port, log_level="warning")
+        case "noop":
+            app = create_app(Settings(model=model, port=port), load=IdleScorer.from_pretrained)
+            uvicorn.run(app, port=port, log_level="warning", access_log=False, **SERVER_OPTIONS)
+        case "litserve":
+            server = litserve.LitServer(Batched(model), accelerator="cpu", timeout=TIMEOUT, healthcheck_path="/readyz")
+            server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
+        case _:
+            raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

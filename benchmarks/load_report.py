@@ -1,0 +1,166 @@
+"""The page about the service under load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from commands import table
+from load_clients import DEADLINE
+from load_faults import FAULTS
+from load_figures import OVERLOADS
+from load_servers import SERVERS
+from matplotlib.figure import Figure
+
+__all__ = ["draw", "report"]
+
+REPORT = """# The service under load
+
+Made by `benchmarks/under_load.py` on {date} with the model of digest `{digest:.12}`, on {processor}, {cores} cores,
+over the loopback interface; torch {torch}, FastAPI {fastapi}, uvicorn {uvicorn}, LitServe {litserve}, Locust
+{locust}. The load generator is Locust, in one process of its own on the same cores. Every answer is compared with
+what the model itself says of the same images. *Throughput* is of the answers (200), *goodput* of those that are right
+and came within {deadline:g} s, measured from the moment at which the request was due.
+
+## Against the model alone
+
+{each} images a request, `balanced`, clients that wait for their answers, the model alone and the service in turns
+({rounds} times, medians): {raw:.1f} images/s by the model alone, {through:.1f} through HTTP, **{ratio:.2f}** of it.
+The generator took {share:.1%} of a core.
+
+One request after the other to a model that computes nothing, through the same processes: median
+**{overhead:.1f} ms**, 99th percentile {overhead99:.1f} ms ({noop:,} requests of one image).
+
+## Beside other servers
+
+The same model, processors, clients and images (one a request, `fast`, {calls} network calls). *Plain FastAPI* answers
+each request in a thread, with the model behind a lock. *LitServe* makes batches of up to 16 images, and drops what
+waits longer than 1 s. This service is told of the client's {deadline:g} s by `X-Request-Timeout-Ms`; the others have
+no such thing. Requests arrive at random, whether or not others are answered, for {seconds:.0f} s: 1x is what this
+service answers when 8 clients wait for it, {capacity:.1f} requests/s.
+
+{rows}
+
+At 2x this service has {goodput_ratio:.2f} of its goodput at 1x. {refused:,} of its requests were refused there, all
+but {uninvited} with a 429 and `Retry-After`.
+
+![Goodput and latency](PICTURE)
+
+## Faults
+
+At half of that load, {fault_seconds:.0f} s each; the fault comes after about 10 s. *As before after*: from the fault
+until the last request that was not answered within {deadline:g} s was due. The API was asked for its health ten times
+a second.
+
+{faults}
+
+## Memory
+
+{memory_requests:,} requests from 8 clients, after a tenth as many to warm up: all processes of the service together
+had {first:.0f} MB before and {last:.0f} MB after, **{growth:+.1%}** (memory of their own, without what they share).
+"""
+
+
+def report(document: dict[str, Any], picture: str) -> str:
+    through, servers = document["throughput"], document["side_by_side"]["servers"]
+    own, memory = servers["pcdm"], document["memory"]
+    twice = own["2.0"]
+    page = REPORT.format(
+        date=document["date"],
+        digest=document["digest"],
+        processor=document["machine"]["processor"],
+        cores=document["machine"]["cores"],
+        **document["versions"],
+        deadline=DEADLINE,
+        each=through["images_per_request"],
+        rounds=len(through["raw"]),
+        raw=median(through["raw"]),
+        through=median(through["through_http"]),
+        ratio=through["ratio"],
+        share=through["generator_cpu_share"],
+        overhead=1000 * document["overhead"]["p50"],
+        overhead99=1000 * document["overhead"]["p99"],
+        noop=document["overhead"]["requests"],
+        calls=document["fast"],
+        seconds=twice["seconds"],
+        capacity=document["side_by_side"]["capacity"],
+        rows=_side_by_side(servers),
+        goodput_ratio=twice["goodput"] / own["1.0"]["goodput"],
+        refused=twice["requests"] - twice["statuses"]["200"],
+        uninvited=twice["requests"] - twice["statuses"]["200"] - twice["invited"],
+        fault_seconds=document["faults"]["none"]["seconds"],
+        faults=_faults(document["faults"]),
+        memory_requests=memory["requests"] * 10 // 11,
+        first=memory["resident"][0] / 1e6,
+        last=memory["resident"][-1] / 1e6,
+        growth=memory["growth"],
+    )
+    return page.replace("PICTURE", picture)
+
+
+def _side_by_side(servers: dict[str, Any]) -> str:
+    head = ["load", "server", "throughput, 1/s", "p50, s", "p99, s", "goodput, 1/s", "answers"]
+    return table(
+        [
+            [
+                f"{overload:g}x",
+                name,
+                f"{found['throughput']:.1f}",
+                _seconds(found["p50"]),
+                _seconds(found["p99"]),
+                f"{found['goodput']:.1f}",
+                _answers(found),
+            ]
+            for overload in OVERLOADS
+            for kind, name in SERVERS.items()
+            for found in [servers[kind][str(overload)]]
+        ],
+        head=head,
+    )
+
+
+def _faults(found: dict[str, Any]) -> str:
+    head = ["fault", "answers", "wrong", "p99, s", "as before after", "API"]
+    return table(
+        [
+            [
+                name,
+                _answers(one),
+                one["wrong"],
+                _seconds(one["p99"]),
+                f"{one['until_as_before']:.1f} s",
+                "always there" if one["always_alive"] else "was gone",
+            ]
+            for kind, (name, _) in FAULTS.items()
+            for one in [found[kind]]
+        ],
+        head=head,
+    )
+
+
+def _answers(found: dict[str, Any]) -> str:
+    """Counts by status; 0 is none within the clients' patience."""
+    return ", ".join(
+        f"{count:,} {'unanswered' if status == '0' else status}" for status, count in found["statuses"].items()
+    )
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def draw(document: dict[str, Any], file: Path) -> None:
+    """Goodput and the median latency of each server against the load."""
+    servers = document["side_by_side"]["servers"]
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    for axes, (key, label) in zip(
+        figure.subplots(1, 2), {"goodput": "goodput, requests/s", "p50": "median latency, s"}.items(), strict=True
+    ):
+        for kind, name in SERVERS.items():
+            axes.plot(OVERLOADS, [servers[kind][str(overload)][key] for overload in OVERLOADS], "o-", label=name)
+        axes.set(xlabel="load", ylabel=label, xticks=OVERLOADS)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(file, dpi=120)
