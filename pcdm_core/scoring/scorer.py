@@ -242,27 +242,31 @@ class CascadeScorer(Evaluator):
         grouped: dict[int, dict[Fidelity, list[Part]]] = defaultdict(lambda: defaultdict(list))
         for unit, result in zip(units, results, strict=True):
             grouped[unit.index][unit.fidelity].append((unit, result.values))
-        return [
-            self._judge({key: self.likelihood(of) for key, of in grouped[index].items()}) for index in sorted(grouped)
-        ]
+        found = [{key: self.likelihood(of) for key, of in grouped[index].items()} for index in sorted(grouped)]
+        if self.calibration is not None:
+            return self._judged(found, self.calibration)
+        return [score for one in found for score in one.values()]
 
-    def _judge(self, found: dict[Fidelity, Score]) -> Score:
-        """The likelihood as it was asked for, with the verdict at the calibrated fidelity."""
-        if self.calibration is None:
-            (score,) = found.values()
-            return score
-        seen = found[self.fidelity]
-        asked = next((score for fidelity, score in found.items() if fidelity != self.fidelity), seen)
-        scores = self.calibration.scores(seen.features[None, self._seen])
-        p_values = self.calibration.p_values(scores)
-        return replace(
-            asked,
-            score=float(scores[0]),
-            p_value=float(p_values[0]),
-            is_ood=bool(self.calibration.is_ood(p_values)[0]),
-            network_calls=sum(score.network_calls for score in found.values()),
-            features=seen.features,
-        )
+    def _judged(self, found: Sequence[Mapping[Fidelity, Score]], calibration: Calibration) -> list[Score]:
+        """Of each image the likelihood as it was asked for, with the verdict at the calibrated fidelity."""
+        if not found:
+            return []
+        seen = [one[self.fidelity] for one in found]
+        # All at once, as most of the time goes into the call: no row depends on the others.
+        scores = calibration.scores(np.stack([one.features for one in seen])[:, self._seen])
+        p_values = calibration.p_values(scores)
+        verdicts = zip(scores.tolist(), p_values.tolist(), calibration.is_ood(p_values).tolist(), strict=True)
+        return [
+            replace(
+                next((other for fidelity, other in one.items() if fidelity != self.fidelity), own),
+                score=score,
+                p_value=p_value,
+                is_ood=is_ood,
+                network_calls=sum(part.network_calls for part in one.values()),
+                features=own.features,
+            )
+            for one, own, (score, p_value, is_ood) in zip(found, seen, verdicts, strict=True)
+        ]
 
     def score(
         self,
