@@ -154,6 +154,7 @@ class _Models(Collector):
                     "digest": model.scorer.digest,
                     "alpha": "" if model.alpha is None else str(model.alpha),
                     "calibration_size": str(model.scorer.calibration_size or 0),
+                    "device": model.runner.device or "",
                 },
             )
         return units, cost, up, restarts, statistic, p_value, info

@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 from pathlib import Path
 from typing import Final, Literal
 
 from service.observer import Observe
 from service.problems import ProblemError, unavailable
-from service.runner import WorkerDiedError
-from service.served_model import Launch, Load, ServedModel
+from service.runner import RefusedError, WorkerDiedError
+from service.served_model import Launch, Load, ServedModel, load_prepared
 from service.settings import Settings
 
 __all__ = ["ModelHost", "ModelState"]
@@ -86,7 +87,7 @@ class ModelHost:
         raise unavailable("not-ready", _FAILED if self.failure is not None else str(self.reason))
 
     async def start(self) -> None:
-        """Load for the first time, and wait for the worker however often that fails."""
+        """Load for the first time, and wait for the worker however often that fails, unless it is refused."""
         try:
             model = await self._build()
         except Exception as error:
@@ -94,7 +95,13 @@ class ModelHost:
             _log.error("cannot load the model in %s: %s", self._folder, error, exc_info=not _is_unfit(error))
             return
         self.current = model
-        await model.runner.until_up()
+        try:
+            await model.runner.until_up()
+        except RefusedError as error:
+            _log.error("cannot run the model in %s: %s", self._folder, error)
+            await model.stop()
+            self.current, self.failure = None, error
+            return
         self._has_been_up = True
         _log.info("serving %s (%s)", self.name, model.scorer.digest)
 
@@ -141,7 +148,8 @@ class ModelHost:
             # Of a traceback, what was raised.
             why = str(error).strip().splitlines()[-1] if told else "an unexpected error, which the log has"
             detail = f"{why}; {kept}"
-            raise ProblemError(422 if unfit else 500, "reload-failed", detail) from error
+            status = 422 if unfit and not isinstance(error, RefusedError) else 500
+            raise ProblemError(status, "reload-failed", detail) from error
         old, self.current, self.failure, self._has_been_up = self.current, new, None, True
         _log.info("serving %s (%s), reloaded", self.name, new.scorer.digest)
         if old is not None:
@@ -170,11 +178,10 @@ class ModelHost:
     async def _build(self) -> ServedModel:
         folder = self._folder.resolve()
         scorer = await asyncio.to_thread(self._load, folder)
+        load = functools.partial(load_prepared, self._load, self._settings.execution)
         # Its tasks outlive the request that asked for it, and must not log under that request's name.
         return contextvars.Context().run(
-            lambda: ServedModel(
-                self.name, scorer, self._launch(self._load, folder, scorer), self._settings, self._observe
-            )
+            lambda: ServedModel(self.name, scorer, self._launch(load, folder, scorer), self._settings, self._observe)
         )
 
     @staticmethod

@@ -38,6 +38,7 @@ class ModelInfo(_Info):
     fidelities: list[ServedFidelity] | None = Field(
         default=None, description="What `fidelity` may be, the default first."
     )
+    device: str | None = Field(default=None, description="Where its networks run; null until they do.")
     alpha: Finite | None = Field(default=None, description="Level at which images are flagged here.")
     detector: str | None = Field(default=None, description="Null for a model not calibrated, which gives no verdicts.")
     calibration: CalibrationInfo | None = Field(default=None, description="Null for a model not calibrated.")

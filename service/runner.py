@@ -5,11 +5,15 @@ from typing import Protocol
 
 from pcdm_core.scoring import Unit, UnitResult
 
-__all__ = ["ModelFailedError", "Runner", "WorkerDiedError"]
+__all__ = ["ModelFailedError", "RefusedError", "Runner", "WorkerDiedError"]
 
 
 class ModelFailedError(RuntimeError):
     """The model raised an exception on a batch; the message is its traceback, or the cause says how."""
+
+
+class RefusedError(ValueError):
+    """What the deployment wants networks to be run with is not there: another worker would say so too."""
 
 
 class WorkerDiedError(RuntimeError):
@@ -25,7 +29,11 @@ class Runner(Protocol):
         ...
 
     async def until_up(self) -> None:
-        """Wait for that, whatever fails meanwhile."""
+        """Wait for that, whatever fails meanwhile.
+
+        Raises:
+            RefusedError: The first start was refused, so there will be no other.
+        """
         ...
 
     async def until_started(self) -> None:
@@ -33,7 +41,13 @@ class Runner(Protocol):
 
         Raises:
             WorkerDiedError: It failed; says how.
+            RefusedError: As `until_up`.
         """
+        ...
+
+    @property
+    def device(self) -> str | None:
+        """Where the networks run; None before the first start has ended well."""
         ...
 
     @property

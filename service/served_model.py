@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcdm_core.data import Preprocessing
-from pcdm_core.scoring import Fidelity, FidelityName, Score, Scorer
+from pcdm_core.scoring import Execution, Fidelity, FidelityName, Score, Scorer
 from service.batcher import Batcher
 from service.drift import DriftWindow
 from service.observer import Observe
@@ -19,7 +19,7 @@ from service.runner import Runner
 from service.settings import Settings
 from service.worker import Worker
 
-__all__ = ["Launch", "Load", "ServedModel", "ServedScorer", "launch_worker"]
+__all__ = ["Launch", "Load", "ServedModel", "ServedScorer", "launch_worker", "load_prepared"]
 
 
 class ServedScorer(Scorer, Protocol):
@@ -27,6 +27,9 @@ class ServedScorer(Scorer, Protocol):
 
     @property
     def digest(self) -> str: ...  # noqa: D102
+
+    @property
+    def device(self) -> str: ...  # noqa: D102
 
     @property
     def scales(self) -> int: ...  # noqa: D102
@@ -49,12 +52,21 @@ class ServedScorer(Scorer, Protocol):
     @property
     def calibration_size(self) -> int | None: ...  # noqa: D102
 
+    def prepare(self, execution: Execution) -> None: ...  # noqa: D102
+
 
 Load = Callable[[Path], ServedScorer]
 """Turns the model's folder into a scorer; runs in a thread, and once more in every worker process."""
 
 Launch = Callable[[Load, Path, ServedScorer], Runner]
 """Starts what runs the units that the scorer plans."""
+
+
+def load_prepared(load: Load, execution: Execution, folder: Path) -> ServedScorer:
+    """Load where networks are to run: in the worker process alone. The other one keeps them idle, on the CPU."""
+    scorer = load(folder)
+    scorer.prepare(execution)
+    return scorer
 
 
 def launch_worker(load: Load, folder: Path, scorer: ServedScorer) -> Runner:

@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pcdm_core.data import DecodeLimits
+from pcdm_core.model import device_name
+from pcdm_core.scoring import Execution
 from service.drift import FEWEST_IMAGES
 from service.keys import NamedHash, read_hashes
 from service.logs import LogFormat
@@ -27,6 +29,8 @@ class Settings(BaseSettings):
         models: Several models, comma-separated: each a folder, `name=folder`, or a folder that holds one folder a
             model. The first answers requests that name none.
         allow_reload: Whether a request, or the signal SIGHUP, may make the server read its models anew.
+        device: Where the workers run the networks, as `pcdm_core.model.pick_device` takes it.
+        compile: Whether the workers compile the networks before they are up.
         host: Address to listen on.
         port: Port to listen on.
         alpha: Flag an image when its p-value is at most this; `None` leaves the decision to the model's own level.
@@ -59,6 +63,8 @@ class Settings(BaseSettings):
     model: Path = Path("weights/cifar10-haar")
     models: str = ""
     allow_reload: bool = False
+    device: Annotated[str, AfterValidator(device_name)] = "auto"
+    compile: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     alpha: float | None = Field(default=None, gt=0, lt=1)
@@ -85,3 +91,8 @@ class Settings(BaseSettings):
     def decode_limits(self) -> DecodeLimits:
         """The limits in the decoder's own terms."""
         return DecodeLimits(max_bytes=self.max_image_bytes, max_pixels=self.max_image_pixels)
+
+    @property
+    def execution(self) -> Execution:
+        """How the workers run the networks, in the core's own terms."""
+        return Execution(device=self.device, compiled=self.compile, largest_batch=self.max_batch)

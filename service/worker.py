@@ -12,14 +12,15 @@ from typing import Any, Final
 
 from pcdm_core.scoring import Unit, UnitResult
 from service.backoff import Backoff
-from service.runner import ModelFailedError, WorkerDiedError
-from service.worker_process import Failed, Loaded, Ran, UnitRunner, serve_units
+from service.runner import ModelFailedError, RefusedError, WorkerDiedError
+from service.worker_process import Failed, Loaded, Ran, Refused, UnitRunner, serve_units
 
 __all__ = ["Worker"]
 
 _log: Final = logging.getLogger(__name__)
 # Forked from a server that has imported everything and has run no network: a new worker is there within a second,
-# where a fresh interpreter would first import for several.
+# where a fresh interpreter would first import for several. Nothing of what it imports touches CUDA, which does not
+# survive a fork: a worker does, after it, where it puts its networks on a device. This process never does.
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["service.worker_process"])
 
@@ -31,14 +32,14 @@ class _Process:
 
     Attributes:
         alive: Whether it has been started, or will be, and has not ended.
-        loaded: Comes with the digest of its model; a `ModelFailedError` or a `WorkerDiedError` otherwise.
+        loaded: Comes with what it loaded; a `ModelFailedError`, `RefusedError` or `WorkerDiedError` otherwise.
         ended: Comes when it has ended and nothing is left of it.
     """
 
     def __init__(self, load: Callable[[Path], UnitRunner], folder: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self.alive = True
-        self.loaded: asyncio.Future[str] = self._loop.create_future()
+        self.loaded: asyncio.Future[Loaded] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._answer: asyncio.Future[list[UnitResult]] | None = None
         self._killed = False
@@ -73,13 +74,15 @@ class _Process:
         with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody waits
             self._loop.call_soon_threadsafe(call, *arguments)
 
-    def _receive(self, message: Loaded | Ran | Failed) -> None:
+    def _receive(self, message: Loaded | Refused | Ran | Failed) -> None:
         future: asyncio.Future[Any] = self.loaded if self._answer is None else self._answer
         if future.done():  # by a cancellation: nobody waits any more
             return
         match message:
-            case Loaded(digest):
-                future.set_result(digest)
+            case Loaded():
+                future.set_result(message)
+            case Refused(why):
+                future.set_exception(RefusedError(why))
             case Ran(results):
                 future.set_result(results)
             case Failed(trace):
@@ -181,7 +184,9 @@ class Worker:
         self._grace = grace
         self._load_limit = load_limit
         self._process: _Process | None = None
+        self._device: str | None = None
         self._fault: str | None = None
+        self._refusal: RefusedError | None = None
         self._changed = asyncio.Event()  # came up, or ended
         self._stopping = False
         self._restarts = 0
@@ -191,6 +196,11 @@ class Worker:
     def up(self) -> bool:
         """Whether a process is there that has loaded the model."""
         return self._process is not None and self._process.alive
+
+    @property
+    def device(self) -> str | None:
+        """As `Runner.device`."""
+        return self._device
 
     @property
     def restarts(self) -> int:
@@ -205,12 +215,16 @@ class Worker:
     async def until_up(self) -> None:
         """As `Runner.until_up`."""
         while not self.up:
+            if self._refusal is not None:
+                raise self._refusal
             self._changed.clear()
             await self._changed.wait()
 
     async def until_started(self) -> None:
         """As `Runner.until_started`."""
         while self._process is None:
+            if self._refusal is not None:
+                raise self._refusal
             if self._fault is not None:
                 raise WorkerDiedError(self._fault)
             self._changed.clear()
@@ -236,6 +250,10 @@ class Worker:
             process = _Process(self._load, self._folder)
             try:
                 fault = await self._watch(process)
+            except RefusedError as error:
+                self._refusal = error
+                self._changed.set()
+                return
             finally:
                 # Also where the loop itself is being torn down, as by a second Ctrl-C: nothing may outlive it.
                 process.kill()
@@ -249,23 +267,34 @@ class Worker:
             self._restarts += 1
 
     async def _watch(self, process: _Process) -> str:
-        """Live through one process, and return how it ended."""
+        """Live through one process, and return how it ended.
+
+        Raises:
+            RefusedError: It was refused, and so was every one before it. What was there once may come back.
+        """
         try:
             with process.limited(self._load_limit, "load the model"):
-                digest = await process.loaded
+                loaded = await process.loaded
+        except RefusedError as error:
+            await process.ended
+            if self._process is None:
+                raise
+            return str(error)
         except ModelFailedError as error:
             await process.ended
             return f"the worker cannot load the model in {self._folder}: {error}"
         except WorkerDiedError as error:
             await process.ended
             return f"{error}, before it had loaded the model (exit code {process.exit_code})"
-        if digest != self._digest:
+        if loaded.digest != self._digest:
             process.kill()
             await process.ended
-            return f"the model in {self._folder} has been replaced (by {digest}): reload it, or restart the service"
-        self._process = process
+            return (
+                f"the model in {self._folder} has been replaced (by {loaded.digest}): reload it, or restart the service"
+            )
+        self._process, self._device = process, loaded.device
         self._backoff.up()
         self._changed.set()
-        _log.info("the worker is up (process %d) with the model in %s", process.pid, self._folder)
+        _log.info("the worker is up (process %d) on %s with the model in %s", process.pid, self._device, self._folder)
         await process.ended
         return f"the worker ended (exit code {process.exit_code})"

@@ -9,9 +9,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
+from pcdm_core.model import UnavailableError
 from pcdm_core.scoring import Unit, UnitResult
 
-__all__ = ["Failed", "Loaded", "Ran", "UnitRunner", "serve_units"]
+__all__ = ["Failed", "Loaded", "Ran", "Refused", "UnitRunner", "serve_units"]
 
 
 class UnitRunner(Protocol):
@@ -20,6 +21,11 @@ class UnitRunner(Protocol):
     @property
     def digest(self) -> str:
         """Of the model."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where its networks are."""
         ...
 
     def run(self, units: Sequence[Unit]) -> list[UnitResult]:
@@ -33,9 +39,22 @@ class Loaded:
 
     Attributes:
         digest: Of the model that it loaded.
+        device: Where its networks are.
     """
 
     digest: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What networks were to be run with is not there.
+
+    Attributes:
+        why: Names it, and what is there.
+    """
+
+    why: str
 
 
 @dataclass(frozen=True)
@@ -75,10 +94,13 @@ def serve_units(pipe: Connection, load: Callable[[Path], UnitRunner], folder: Pa
     with contextlib.suppress(EOFError, OSError):  # the other end was closed, or its process killed
         try:
             runner = load(folder)
+        except UnavailableError as error:
+            pipe.send(Refused(str(error)))
+            return
         except Exception:
             pipe.send(Failed(traceback.format_exc()))
             return
-        pipe.send(Loaded(runner.digest))
+        pipe.send(Loaded(runner.digest, runner.device))
         while (units := pipe.recv()) is not None:
             pipe.send(_run(runner, units))
 

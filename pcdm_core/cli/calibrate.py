@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from pcdm_core.cli.console import JsonOption, LimitOption, errors, print_json, progress, stdout
+from pcdm_core.cli.console import (
+    DEFAULT_DEVICE,
+    DeviceOption,
+    JsonOption,
+    LimitOption,
+    errors,
+    print_json,
+    progress,
+    stdout,
+)
 from pcdm_core.data import ImageSource, image_blocks, open_images
 from pcdm_core.detection import (
     DETECTORS,
@@ -27,6 +36,7 @@ from pcdm_core.detection import (
     detector_named,
 )
 from pcdm_core.files import write_atomically
+from pcdm_core.model import pick_device
 from pcdm_core.report import MeasuredSet, figure_rows, measurements, rate_rows, sentence_on_batches
 from pcdm_core.scoring import (
     CALIBRATION_FILE,
@@ -80,6 +90,7 @@ def calibrate(
     report: Annotated[
         Path | None, typer.Option(help="HTML file for curves, tables and pictures of --id and --ood.")
     ] = None,
+    device: DeviceOption = DEFAULT_DEVICE,
     json: JsonOption = False,
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
@@ -108,7 +119,7 @@ def calibrate(
         # All are opened first: a mistyped path is told before the others have taken their time.
         of_fit = None if fit is None else _Set(fit, open_images(fit))
         opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
-        evaluator = scorer = CascadeScorer.from_pretrained(model, calibrated=of_fit is None)
+        evaluator = scorer = CascadeScorer.from_pretrained(model, device=pick_device(device), calibrated=of_fit is None)
         evaluated, others = scorer.fidelity, dict[str, Detector]()
         if of_fit is not None:
             fast = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})

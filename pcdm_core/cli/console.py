@@ -17,10 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pcdm_core.complaints import complaints
 from pcdm_core.data import ImageSource, load_array
+from pcdm_core.model import DEVICE_NAMES
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
 __all__ = [
+    "DEFAULT_DEVICE",
     "DEFAULT_MODEL",
+    "DeviceOption",
     "JsonOption",
     "LimitOption",
     "ModelOption",
@@ -36,7 +39,14 @@ stdout = Console()
 _stderr = Console(stderr=True)
 
 DEFAULT_MODEL = Path("weights/cifar10-haar")
+DEFAULT_DEVICE = "auto"
 
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", envvar="PCDM_DEVICE", help=f"Where the networks run: {DEVICE_NAMES}; auto is CUDA if it is there."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Use only the first images.")]
 ModelOption = Annotated[Path, typer.Option("--model", envvar="PCDM_MODEL", help="Model folder.")]

@@ -10,9 +10,20 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from pcdm_core.cli.console import JsonOption, LimitOption, errors, images_of, print_json, scores_of, stdout
+from pcdm_core.cli.console import (
+    DEFAULT_DEVICE,
+    DeviceOption,
+    JsonOption,
+    LimitOption,
+    errors,
+    images_of,
+    print_json,
+    scores_of,
+    stdout,
+)
 from pcdm_core.data import open_images
 from pcdm_core.likelihood import Divergence, Method, noise_levels
+from pcdm_core.model import pick_device
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
 __all__ = ["evaluate"]
@@ -44,11 +55,12 @@ def evaluate(
         Divergence, typer.Option(help="For the flow: by one random probe, or exact, which is for small images.")
     ] = "hutchinson",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    device: DeviceOption = DEFAULT_DEVICE,
     json: JsonOption = False,
 ) -> None:
     """Mean bound on the negative log likelihood, in bits/dim, with its terms and its errors apart."""
     with errors():
-        scorer = CascadeScorer.from_pretrained(model, calibrated=False)
+        scorer = CascadeScorer.from_pretrained(model, device=pick_device(device), calibrated=False)
         images = images_of(open_images(data, limit=limit), scorer, name=data)
         # Noise keyed by content: a shared bank would shift the mean of all images alike.
         fidelity = Fidelity(

@@ -13,7 +13,9 @@ import typer
 from numpy.typing import NDArray
 
 from pcdm_core.cli.console import (
+    DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    DeviceOption,
     JsonOption,
     LimitOption,
     ModelOption,
@@ -24,6 +26,7 @@ from pcdm_core.cli.console import (
 )
 from pcdm_core.data import ImageSource, open_images
 from pcdm_core.files import write_atomically
+from pcdm_core.model import pick_device
 from pcdm_core.scoring import BoundMap, CascadeScorer, Fidelity, bound_map
 
 __all__ = ["map_bound"]
@@ -40,6 +43,7 @@ def map_bound(
         bool, typer.Option("--array", help="Write NAME-map.npz too: image, bits, scales and reconstruction.")
     ] = False,
     limit: LimitOption = None,
+    device: DeviceOption = DEFAULT_DEVICE,
     json: JsonOption = False,
 ) -> None:
     """Where in an image the bits of its bound are: a heat map over it, and one for each scale, in bits per pixel."""
@@ -47,7 +51,7 @@ def map_bound(
     from pcdm_core.scoring.heat_map import draw_heat_map, save_png
 
     with errors():
-        scorer = CascadeScorer.from_pretrained(model)
+        scorer = CascadeScorer.from_pretrained(model, device=pick_device(device))
         fidelity = Fidelity.model_validate(scorer.fidelity.model_dump() | {"nodes": nodes, "rule": "gamma"})
         sources: list[ImageSource] = [open_images(path, limit=limit) for path in paths]
         results: list[dict[str, Any]] = []

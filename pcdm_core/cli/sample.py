@@ -11,9 +11,17 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
-from pcdm_core.cli.console import DEFAULT_MODEL, ModelOption, errors, progress, stdout
+from pcdm_core.cli.console import (
+    DEFAULT_DEVICE,
+    DEFAULT_MODEL,
+    DeviceOption,
+    ModelOption,
+    errors,
+    progress,
+    stdout,
+)
 from pcdm_core.files import write_atomically
-from pcdm_core.model import load_pretrained
+from pcdm_core.model import load_pretrained, pick_device
 from pcdm_core.sampling import SamplingMethod, image_grid, sample_images
 
 __all__ = ["sample"]
@@ -36,10 +44,11 @@ def sample(
     method: Annotated[SamplingMethod, typer.Option(help="The reverse process, or the probability flow.")] = "ancestral",
     seed: Annotated[int, typer.Option(min=0, help="Image i of a seed is the same whatever the count.")] = 0,
     output: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("samples.png"),
+    device: DeviceOption = DEFAULT_DEVICE,
 ) -> None:
     """Draw images from a model and write them as one PNG sheet, row by row."""
     with errors():
-        cascade, _ = load_pretrained(model)
+        cascade, _ = load_pretrained(model, pick_device(device))
         channels = cascade.config.image_shape[0]
         # Whatever can be refused is refused before the images are drawn, which may take long.
         if channels not in _PNG_CHANNELS:

@@ -10,7 +10,9 @@ import typer
 from rich.table import Table
 
 from pcdm_core.cli.console import (
+    DEFAULT_DEVICE,
     DEFAULT_MODEL,
+    DeviceOption,
     JsonOption,
     LimitOption,
     ModelOption,
@@ -20,6 +22,7 @@ from pcdm_core.cli.console import (
     stdout,
 )
 from pcdm_core.data import ImageSource, open_images, prepared_blocks
+from pcdm_core.model import pick_device
 from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, named_fidelity
 
 __all__ = ["score"]
@@ -33,11 +36,12 @@ def score(
     fidelity: Annotated[
         FidelityName, typer.Option(help="How carefully the likelihood is computed; the verdict is the same at all.")
     ] = "fast",
+    device: DeviceOption = DEFAULT_DEVICE,
     json: JsonOption = False,
 ) -> None:
     """Out-of-distribution score, p-value and bits/dim of images."""
     with errors():
-        scorer = CascadeScorer.from_pretrained(model)
+        scorer = CascadeScorer.from_pretrained(model, device=pick_device(device))
         if scorer.calibration is None:
             raise ValueError(f"{model} has no calibration.json: make one with pcdm calibrate {model} --fit DATA")
         chosen = named_fidelity(scorer.fidelities, fidelity, model=scorer.model_name)

@@ -15,7 +15,7 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 
-from pcdm_core.cli.console import DEFAULT_MODEL, ModelOption, errors
+from pcdm_core.cli.console import DEFAULT_DEVICE, DEFAULT_MODEL, DeviceOption, ModelOption, errors
 from pcdm_core.complaints import complaints
 from pcdm_core.listening import listen
 
@@ -67,6 +67,7 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, envvar="PCDM_PORT", help="Port to listen on; 0 takes a free one.")
     ] = 8000,
+    device: DeviceOption = DEFAULT_DEVICE,
 ) -> None:
     """Answer POST /score over HTTP; end with status 2 if the port is in use or no model can be loaded."""
     with errors():
@@ -75,7 +76,7 @@ def serve(
                 raise ValueError("--model and --models: choose one")
             models = ""  # of the environment, which gives way to the command line
         with listen(host, port, "another --port or --host") as listener:
-            _run(listener, model, models)
+            _run(listener, model, models, device)
 
 
 def _typed(context: typer.Context, option: str) -> bool:
@@ -83,7 +84,7 @@ def _typed(context: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _run(listener: socket.socket, model: Path, models: str) -> None:
+def _run(listener: socket.socket, model: Path, models: str, device: str) -> None:
     """Serve until told to stop.
 
     Raises:
@@ -94,7 +95,7 @@ def _run(listener: socket.socket, model: Path, models: str) -> None:
     service = importlib.import_module("service")
     host, port = listener.getsockname()[:2]
     try:
-        settings = service.Settings(model=model, models=models, host=host, port=port)
+        settings = service.Settings(model=model, models=models, host=host, port=port, device=device)
     except ValidationError as error:
         raise ValueError(complaints(error, called=lambda name: f"PCDM_{name.upper()}")) from error
     logging.config.dictConfig(importlib.import_module("service.logs").log_config(settings.log_format))

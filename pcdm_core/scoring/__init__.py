@@ -6,6 +6,7 @@ from pcdm_core.scoring.bound_map import BoundMap, bound_map
 from pcdm_core.scoring.cache import FindingsCache
 from pcdm_core.scoring.columns import with_activations
 from pcdm_core.scoring.evaluator import Precision
+from pcdm_core.scoring.execution import Execution
 from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName, named_fidelity
 from pcdm_core.scoring.findings import Findings
 from pcdm_core.scoring.scorer import CALIBRATION_FILE, CascadeScorer
@@ -16,6 +17,7 @@ __all__ = [
     "FIDELITIES",
     "BoundMap",
     "CascadeScorer",
+    "Execution",
     "Fidelity",
     "FidelityName",
     "Findings",

@@ -23,11 +23,14 @@ from pcdm_core.likelihood import (
     reconstruction,
     white_noise,
 )
-from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma
+from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma, pick_device
 from pcdm_core.scoring.activations import middle_outputs, observed_nodes, spatial_statistics
 from pcdm_core.scoring.bound_units import combine_bound
+from pcdm_core.scoring.compiled import CompiledNetworks
+from pcdm_core.scoring.execution import Execution
 from pcdm_core.scoring.flow_units import combine_flow, latent_terms, run_flow_step
 from pcdm_core.scoring.prediction import Latents, Prediction
+from pcdm_core.scoring.shapes import size_ladder
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
 
 __all__ = ["Evaluator", "Part", "Precision"]
@@ -50,6 +53,29 @@ class Evaluator:
         self.cascade = cascade.eval().requires_grad_(False)
         self.precision: Precision = precision
         self._known_levels: dict[tuple[Method, int, Rule], list[NoiseLevels]] = {}
+        self._compiled: CompiledNetworks | None = None
+
+    @property
+    def device(self) -> str:
+        """Where the networks are."""
+        return str(self.cascade.device)
+
+    def prepare(self, execution: Execution) -> None:
+        """Run the networks in this way from now on. To compile them takes minutes; no evaluation pays for it later.
+
+        Raises:
+            ValueError: The device's name is none.
+            UnavailableError: The device is not there, or the networks cannot be compiled for it.
+        """
+        self.cascade.to(pick_device(execution.device))
+        if execution.compiled:
+            self._compiled = CompiledNetworks(self.cascade, size_ladder(execution.largest_batch))
+            self._compiled.warm_up(self._evaluate_blank)
+
+    @torch.inference_mode()
+    def _evaluate_blank(self, scale: int, size: int) -> None:
+        blank = np.zeros(self.cascade.config.image_shape, dtype=np.uint8)
+        self.evaluate([Unit(0, blank, scale, 0, 0, Fidelity(nodes=1), 1.0, ())] * size)
 
     def evaluate(self, units: Sequence[Unit]) -> list[UnitResult]:
         """Results of units that may share a batch, in order."""
@@ -108,7 +134,9 @@ class Evaluator:
         alpha, sigma = alpha_sigma(gamma[:, None, None, None])
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             condition = cascade.condition(scale, latents.z0)
-            predicted = cascade.predicted_noise(scale, alpha * z + sigma * noise, gamma, condition)
+            # Activations are read by hooks, which compiled code passes by.
+            networks = self._compiled if self._compiled and not units[0].fidelity.activations else cascade
+            predicted = networks.predicted_noise(scale, alpha * z + sigma * noise, gamma, condition)
         predictor = cascade.predictors[scale - 1]
         share = (
             predictor.linear_error(gamma).double() if isinstance(predictor, NoisePredictor) else torch.ones_like(weight)

@@ -66,6 +66,7 @@ def _info(host: ModelHost) -> ModelInfo:
         scales=scorer.scales,
         parameters=scorer.parameters,
         fidelities=[ServedFidelity(name=name, **one.settings()) for name, one in scorer.fidelities.items()],
+        device=current.runner.device,
         alpha=current.alpha,
         detector=scorer.detector,
         calibration=calibration,

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pcdm_core.data import Preprocessing
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig
-from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, Score, Unit, UnitResult
+from pcdm_core.scoring import CascadeScorer, Execution, Fidelity, FidelityName, Score, Unit, UnitResult
 from service import Settings, create_app
 from service.runner import Runner, WorkerDiedError
 from service.served_model import ServedScorer
@@ -125,6 +125,7 @@ class SteeredModel(SteeredScorer):
 
     model_name = "steered"
     digest = "0"
+    device = "cpu"
     scales = 1
     parameters = 0
     alpha = None
@@ -132,6 +133,9 @@ class SteeredModel(SteeredScorer):
     calibration_size = None
     fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType({"fast": Fidelity(nodes=1)})
     preprocessing = Preprocessing(channels=1, height=1, width=2)
+
+    def prepare(self, execution: Execution) -> None:
+        """Nothing to place or compile."""
 
 
 def steered(value: int) -> bytes:
@@ -141,6 +145,7 @@ def steered(value: int) -> bytes:
 class InThread:
     """A runner in a thread of this process, where a test can reach the scorer; dies where it is told to."""
 
+    device = "cpu"
     restarts = 0
 
     def __init__(self, run: Callable[[Sequence[Unit]], list[UnitResult]]) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from service_doubles import ONE_CALL, FragileScorer, tiny_cascade, until
 
-from pcdm_core.model import save_pretrained
+from pcdm_core.model import UnavailableError, save_pretrained
 from pcdm_core.scoring import Unit
 from service.backoff import Backoff
 from service.batcher import Batcher
-from service.runner import ModelFailedError, WorkerDiedError
+from service.runner import ModelFailedError, RefusedError, WorkerDiedError
 from service.worker import Worker
 
 
@@ -132,6 +132,56 @@ async def test_a_worker_that_dies_while_loading_is_not_started_hot(
         assert not worker.up
     assert "the worker ended, before it had loaded the model (exit code 3)" in caplog.text
     assert re.findall(r"started in (\S+) s", caplog.text)[:4] == ["0.01", "0.02", "0.04", "0.08"]
+
+
+def refuse_loading(_: Path) -> Any:
+    raise UnavailableError("there is no such device")
+
+
+class Vanishing:
+    """Loads once; then what networks are to run with is there no more."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __call__(self, folder: Path) -> FragileScorer:
+        if self.marker.exists():
+            refuse_loading(folder)
+        self.marker.touch()
+        return FragileScorer.from_pretrained(folder)
+
+
+async def test_a_worker_that_is_refused_is_not_started_again(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with working(folder, "", refuse_loading) as worker:
+        async with asyncio.timeout(60):
+            for wait in (worker.until_up, worker.until_started):
+                with pytest.raises(RefusedError, match=r"^there is no such device$"):
+                    await wait()
+        assert not worker.up
+        assert worker.device is None
+        assert worker.restarts == 0
+    assert "another is started" not in caplog.text
+
+
+async def test_what_was_there_once_may_come_back(
+    folder: Path, scorer: FragileScorer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    marker = tmp_path / "marker"
+    async with working(folder, scorer.digest, Vanishing(marker)) as worker:
+        os.kill(await until_up(worker), signal.SIGKILL)
+        await until(lambda: "there is no such device; another is started" in caplog.text)
+        marker.unlink()
+        await until_up(worker)
+
+
+async def test_the_worker_says_where_its_networks_run(
+    folder: Path, scorer: FragileScorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+        assert worker.device == "cpu"
+    assert f"the worker is up (process {pid}) on cpu" in caplog.text
 
 
 def hang_loading(_: Path) -> Any:

@@ -140,8 +140,8 @@ def test_score_reads_a_folder_in_batches_of_the_model(
 
     load = CascadeScorer.from_pretrained
 
-    def load_small(folder: Path) -> CascadeScorer:
-        scorer = load(folder)
+    def load_small(folder: Path, **options: Any) -> CascadeScorer:
+        scorer = load(folder, **options)
         scorer.batch_size = 2
         return scorer
 

@@ -1,0 +1,23 @@
+"""How the networks of a scorer are run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Execution"]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where networks run, and as what. Scores are the same but for rounding.
+
+    Attributes:
+        device: As `pcdm_core.model.pick_device` takes it.
+        compiled: By `torch.compile`, for the bound without activations. The flow, which differentiates its networks,
+            and activations, which are read in their midst, stay eager.
+        largest_batch: Of those that are to be run, which decides about the sizes to compile for.
+    """
+
+    device: str = "cpu"
+    compiled: bool = False
+    largest_batch: int = 64
