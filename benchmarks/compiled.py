@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=2 python benchmarks/compiled.py measure weights/cifar10-haar docs/compile.json
     python benchmarks/compiled.py report docs/compile.json docs/compile.md
 
-Each `measure` adds its number of threads to the document; it takes minutes. Loading takes long only with an empty folder
-TORCHINDUCTOR_CACHE_DIR. Needs PCDM_DATA_DIR.
+Each `measure` adds its number of threads to the document; it takes minutes. Loading is slow only where the folder named
+by TORCHINDUCTOR_CACHE_DIR is empty, as it has to be for its figures. Needs PCDM_DATA_DIR.
 """
 
 from __future__ import annotations
@@ -104,7 +104,42 @@ def report(document: dict[str, Any]) -> str:
     )
 
 
-PAGE = ""
+PAGE = """\
+# Compiled networks
+
+Made by `benchmarks/compiled.py` with the model of digest `{digest}`, torch {torch}, {processor}.
+
+With `PCDM_COMPILE=true` the worker compiles the network of every scale by `torch.compile`, for batches of few sizes:
+8, 64, 512 and so on up to `PCDM_MAX_BATCH`. Any batch is cut into such sizes, and the last part is padded with copies
+of an image by less than 8; so a batch that comes in a size never seen compiles nothing. All graphs are made before
+the worker is up: a start, and every start again of a worker that ended, takes as long as the table of loading says,
+and `/readyz` says 503 meanwhile. torch keeps the machine code in the folder that TORCHINDUCTOR_CACHE_DIR names (by
+default one in `/tmp`), from which the next start on the same machine is faster. A start that was killed may leave
+half a file there (`file too short`): then empty it. A worker is given 600 seconds to load.
+
+It needs a C++ compiler (g++, or what `CXX` names) and Python's header files; without, the model fails with a message
+that says so. The flow (`exact`) differentiates its networks, and activations are read in the midst of them: both stay
+eager.
+
+## Speed
+
+Images per second at `fast`, medians of {repeats} runs over {images} images each, eager and compiled in turns in one
+process; by the clock, and by the processor time of the process. `batch` is the largest number of network evaluations
+that run together.
+
+{speed}
+
+The machine has two cores and did other work at the same time, so the columns by the clock are those of a part of it;
+the ratios are the result. On a GPU nothing has been measured.
+
+## Equality and loading
+
+Over {compared} images of `{data}`: the largest difference of an image's bits/dim and of its score, each beside the
+standard deviation over images, and how many verdicts changed. Loading with an empty cache, on the clock (with the
+same other work beside), and in seconds of processor time.
+
+{rest}
+"""
 
 
 def main() -> None:

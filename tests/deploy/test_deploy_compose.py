@@ -80,6 +80,11 @@ def test_settings_that_are_not_chosen_keep_the_defaults_of_the_service() -> None
     assert {value for name, value in environment.items() if name.startswith("PCDM_") and name not in FIXED} == {None}
 
 
+def test_with_a_gpu_the_service_does_without_it_in_no_case() -> None:
+    device = read("docker-compose.gpu.yml")["services"]["pcdm"]["environment"]["PCDM_DEVICE"]
+    assert device == "${PCDM_DEVICE:-cuda}"
+
+
 def test_prometheus_asks_where_the_metrics_are_and_nobody_else_can() -> None:
     (targets,) = [
         one for one in read("deploy/prometheus/prometheus.yml")["scrape_configs"] if one["job_name"] == "pcdm"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,8 @@ import torch
 from model_folders import save_model
 from pydantic import ValidationError
 from service_doubles import InThread, SteeredModel, check_problem, until, until_ready
-from typer.testing import CliRunner
+from service_process import COMMAND
 
-from pcdm_core.cli import app as command
 from service import Settings, create_app
 from service.engine import Engine
 from service.runner import RefusedError
@@ -75,16 +75,16 @@ async def test_a_device_that_is_not_there_fails_the_model_and_nothing_takes_its_
 @without_cuda
 def test_the_command_ends_with_the_reason(tmp_path: Path) -> None:
     save_model(tmp_path / "toy", 1)
-    words = ["serve", "--model", str(tmp_path / "toy"), "--port", "0", "--device", "cuda"]
-    ended = CliRunner().invoke(command, words)
-    assert ended.exit_code == 2
+    words = [*COMMAND, "--model", str(tmp_path / "toy"), "--device", "cuda"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith("error: the device cuda is not there: there is cpu")
 
 
 async def test_without_a_compiler_a_model_that_is_to_be_compiled_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The process that workers are forked from has its environment from its start, which may be long ago: so here.
+    # Not in a worker: the process that those are forked from has had its environment since its start, long ago.
     save_model(tmp_path / "toy", 1)
     monkeypatch.setenv("CXX", "no-such-compiler")
     settings = Settings(model=tmp_path / "toy", device="cpu", compile=True)
