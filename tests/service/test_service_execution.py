@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import multiprocessing
+import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +13,14 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from model_folders import save_model
+from model_folders import encode_array, noise_images, save_model
 from pydantic import ValidationError
-from service_doubles import InThread, SteeredModel, check_problem, until, until_ready
+from service_doubles import InThread, SteeredModel, check_problem, until, until_ready, upload
 from service_process import COMMAND
+from torch import Tensor, nn
 
+from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig
+from pcdm_core.scoring import CascadeScorer
 from service import Settings, create_app
 from service.engine import Engine
 from service.runner import RefusedError
@@ -79,6 +85,47 @@ def test_the_command_ends_with_the_reason(tmp_path: Path) -> None:
     ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith("error: the device cuda is not there: there is cpu")
+
+
+class OneLayer(nn.Module):
+    """A network that is compiled in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, z: Tensor, gamma: Tensor, _: Tensor | None) -> Tensor:
+        return torch.tanh(self.layer(z) * gamma[:, None, None, None])
+
+
+def load_one_layer(folder: Path) -> CascadeScorer:
+    if multiprocessing.parent_process() is not None:  # in a worker
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "cache")
+    network = NetworkConfig(channels=8, blocks=1, attention=False)
+    cascade = Cascade(CascadeConfig(image_shape=(3, 8, 8), transform="identity", networks=(network,)))
+    torch.manual_seed(0)
+    cascade.predictors[0] = OneLayer()
+    return CascadeScorer(cascade, model_name="layer", digest="0")
+
+
+def machine_code(folder: Path) -> set[Path]:
+    return set(folder.rglob("*.so"))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++, which torch.compile needs, is not installed")
+async def test_a_worker_compiles_before_it_is_up_and_answers_as_an_eager_one(tmp_path: Path) -> None:
+    settings = Settings(model=tmp_path, device="cpu", compile=True, max_batch=4)
+    images = noise_images(3)
+    async with running(settings, load=load_one_layer) as (client, _):
+        async with asyncio.timeout(300):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - as any client has to
+                await asyncio.sleep(0.1)
+        compiled = machine_code(tmp_path)
+        files = upload(*((f"{index}.png", encode_array(image)) for index, image in enumerate(images)))
+        results = (await client.post("/score", files=files)).json()["results"]
+        assert compiled == machine_code(tmp_path) != set()
+    expected = [one.bits_per_dim for one in load_one_layer(tmp_path).score(images)]
+    assert [one["bits_per_dim"] for one in results] == pytest.approx(expected, abs=1e-6)
 
 
 async def test_without_a_compiler_a_model_that_is_to_be_compiled_fails(

@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny_scorers import random_pictures, small_scorer
+from torch import Tensor, nn
 
 from pcdm_core.model import UnavailableError
 from pcdm_core.scoring import CascadeScorer, Execution, Fidelity, Score, Unit
@@ -114,10 +116,24 @@ def test_what_the_compiler_says_is_told() -> None:
         scorer._compiled.warm_up(scorer._evaluate_blank)
 
 
+class OneLayer(nn.Module):
+    """A network that is compiled in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, z: Tensor, gamma: Tensor, _: Tensor | None) -> Tensor:
+        return torch.tanh(self.layer(z) * gamma[:, None, None, None])
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++, which torch.compile needs, is not installed")
-def test_compiled_code_gives_the_scores_of_eager_code() -> None:
-    plain, scorer = small_scorer(scales=1), small_scorer(scales=1)
-    scorer.prepare(Execution(compiled=True, largest_batch=1))
-    images = random_pictures(2)
+def test_machine_code_gives_the_scores_of_eager_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    plain, scorer = small_scorer("identity", 1), small_scorer("identity", 1)
+    plain.cascade.predictors[0] = scorer.cascade.predictors[0] = OneLayer().eval()
+    scorer.prepare(Execution(compiled=True, largest_batch=4))
+    assert list(tmp_path.rglob("*.so"))
+    images = random_pictures(3)
     for one, other in zip(scorer.score(images, FAST), plain.score(images, FAST), strict=True):
         assert_same(one, other)
