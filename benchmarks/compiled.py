@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=2 python benchmarks/compiled.py measure weights/cifar10-haar docs/compile.json
     python benchmarks/compiled.py report docs/compile.json docs/compile.md
 
-Each `measure` adds its number of threads to the document; it takes minutes. TORCHINDUCTOR_CACHE_DIR has to name a folder,
-which is best empty: else loading is faster than at a first start, and the report says so. Needs PCDM_DATA_DIR.
+Each `measure` adds its number of threads to the document; it takes minutes. TORCHINDUCTOR_CACHE_DIR has to name a
+folder, best an empty one: else loading is faster than at a first start, and the report says so. Needs PCDM_DATA_DIR.
 """
 
 from __future__ import annotations
@@ -133,10 +133,10 @@ Made by `benchmarks/compiled.py` with the model of digest `{digest}`, torch {tor
 With `PCDM_COMPILE=true` the worker compiles the network of every scale by `torch.compile`, for batches of few sizes:
 8, 64, 512 and so on up to `PCDM_MAX_BATCH`. Any batch is cut into such sizes, and the last part is padded with copies
 of an image by less than 8; so a batch that comes in a size never seen compiles nothing. All graphs are made before
-the worker is up: a start, and every start again of a worker that ended, takes as long as the table of loading says,
-and `/readyz` says 503 meanwhile. torch keeps the machine code in the folder that TORCHINDUCTOR_CACHE_DIR names (by
-default one in `/tmp`), from which the next start on the same machine is faster. A start that was killed may leave
-half a file there (`file too short`): then empty it. A worker is given 600 seconds to load.
+the worker is up, and `/readyz` says 503 meanwhile: at a start, and when a worker ended. It is killed if it takes more
+than 600 seconds, which other work on the same cores can bring about; the next one goes on from what is done, as torch
+keeps that in the folder that TORCHINDUCTOR_CACHE_DIR names (by default one in `/tmp`). A compiler that was killed may
+leave half a file there, which every later start stumbles over (`file too short`): empty it.
 
 It needs a C++ compiler (g++, or what `CXX` names) and Python's header files; without, the model fails with a message
 that says so. The flow (`exact`) differentiates its networks, and activations are read in the midst of them: both stay
@@ -156,8 +156,8 @@ the ratios are the result. On a GPU nothing has been measured.
 ## Equality and loading
 
 Over {compared} images of `{data}`: the largest difference of an image's bits/dim and of its score, each beside the
-standard deviation over images, and how many verdicts changed. Loading with an empty cache, on the clock (with the
-same other work beside), and in seconds of processor time.
+standard deviation over images, and how many verdicts changed. Loading on the clock, with the same other work beside,
+and in seconds of processor time, of the process and of g++; `cache` says whether machine code was there already.
 
 {rest}
 """
