@@ -150,8 +150,9 @@ that run together.
 
 {speed}
 
-The machine has two cores and did other work at the same time, so the columns by the clock are those of a part of it;
-the ratios are the result. On a GPU nothing has been measured.
+The machine has two cores and did other work at the same time, of about twice what it can do. So the columns by the
+clock are those of a part of it, and their ratios are rough; by processor time, compiled networks do 1.2 times as much,
+which is why they are an option and not the default: it has to be worth the wait. On a GPU nothing has been measured.
 
 ## Equality and loading
 
@@ -160,6 +161,9 @@ standard deviation over images, and how many verdicts changed. Loading on the cl
 and in seconds of processor time, of the process and of g++; `cache` says whether machine code was there already.
 
 {rest}
+
+With an empty cache loading took longer than the 600 seconds that a worker is given, as it had less than half of a core
+to itself: such a worker is killed, and the next one finishes. How long it takes on two free cores was not measured.
 """
 
 

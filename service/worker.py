@@ -18,9 +18,9 @@ from service.worker_process import Failed, Loaded, Ran, Refused, UnitRunner, ser
 __all__ = ["Worker"]
 
 _log: Final = logging.getLogger(__name__)
-# Forked from a server that has imported everything and has run no network: a new worker is there within a second,
-# where a fresh interpreter would first import for several. Nothing of what it imports touches CUDA, which does not
-# survive a fork: a worker does, after it, where it puts its networks on a device. This process never does.
+# Forked from a server that has imported everything and has run no network: a new worker is there within a second, where
+# a fresh interpreter would first import for several. None of these imports touches CUDA, which does not survive a fork:
+# a worker does, after it, where it puts its networks on a device. This process never does.
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["service.worker_process"])
 
@@ -215,20 +215,20 @@ class Worker:
     async def until_up(self) -> None:
         """As `Runner.until_up`."""
         while not self.up:
-            if self._refusal is not None:
-                raise self._refusal
-            self._changed.clear()
-            await self._changed.wait()
+            await self._until_changed()
 
     async def until_started(self) -> None:
         """As `Runner.until_started`."""
         while self._process is None:
-            if self._refusal is not None:
-                raise self._refusal
             if self._fault is not None:
                 raise WorkerDiedError(self._fault)
-            self._changed.clear()
-            await self._changed.wait()
+            await self._until_changed()
+
+    async def _until_changed(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        self._changed.clear()
+        await self._changed.wait()
 
     async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
         """As `Runner.run`."""
@@ -270,16 +270,16 @@ class Worker:
         """Live through one process, and return how it ended.
 
         Raises:
-            RefusedError: It was refused, and so was every one before it. What was there once may come back.
+            RefusedError: It was refused, and so was every one before it.
         """
         try:
             with process.limited(self._load_limit, "load the model"):
                 loaded = await process.loaded
         except RefusedError as error:
             await process.ended
-            if self._process is None:
-                raise
-            return str(error)
+            if self._process is not None:  # what was there once may come back
+                return str(error)
+            raise
         except ModelFailedError as error:
             await process.ended
             return f"the worker cannot load the model in {self._folder}: {error}"
