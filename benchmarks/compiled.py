@@ -150,9 +150,10 @@ that run together.
 
 {speed}
 
-The machine has two cores and did other work at the same time, of about twice what it can do. So the columns by the
-clock are those of a part of it, and their ratios are rough; by processor time, compiled networks do 1.2 times as much,
-which is why they are an option and not the default: it has to be worth the wait. On a GPU nothing has been measured.
+The machine has two cores and did other work at the same time, at a load average of about 6. So the columns by the
+clock are those of a part of it, and their ratios are rough; by processor time, compiled networks do 1.2 times as
+much, which is why they are an option and not the default: it has to be worth the wait. On a GPU nothing has been
+measured.
 
 ## Equality and loading
 
@@ -162,8 +163,9 @@ and in seconds of processor time, of the process and of g++; `cache` says whethe
 
 {rest}
 
-With an empty cache loading took longer than the 600 seconds that a worker is given, as it had less than half of a core
-to itself: such a worker is killed, and the next one finishes. How long it takes on two free cores was not measured.
+With an empty cache loading took longer than the 600 seconds that a worker is given, as it had less than half of a
+core to itself: such a worker is killed, and the next one finds the graphs that are done. How long it takes on two
+free cores was not measured.
 """
 
 

@@ -267,11 +267,7 @@ class Worker:
             self._restarts += 1
 
     async def _watch(self, process: _Process) -> str:
-        """Live through one process, and return how it ended.
-
-        Raises:
-            RefusedError: It was refused, and so was every one before it.
-        """
+        """Live through one process, and return how it ended; a `RefusedError`, if none has ever been up, is raised."""
         try:
             with process.limited(self._load_limit, "load the model"):
                 loaded = await process.loaded
