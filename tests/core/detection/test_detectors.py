@@ -114,10 +114,12 @@ LAYOUT = FeatureLayout(
         *("bits_per_dim", "reconstruction", "prior_scale_1", "prior_scale_2", "diffusion_scale_1", "diffusion_scale_2"),
         *("webp_bits_per_dim", "png_bits_per_dim"),
         *(f"{kind}_scale_{scale}_node_0_band_0" for scale in (1, 2) for kind in ("error", "norm")),
+        *("alignment_scale_1_node_0_band_0_colour_0", "neighbour_alignment_scale_1_node_0_band_0"),
         *(f"{kind}_scale_1_node_0_channel_{channel}" for kind in ("middle_mean", "middle_std") for channel in (0, 1)),
     )
 )
 SEEN = {
+    "alignment": [12, 13],
     "mixture": [8, 9, 10, 11],
     "spectrum": [8, 9, 10, 11],
     "score_norms": [9, 11],
@@ -126,7 +128,7 @@ SEEN = {
     "scale_typicality": [4, 5],
     "scale_ratio": [4, 5],
     "complexity": [0, 6, 7],
-    "middle": [12, 13, 14, 15],
+    "middle": [14, 15, 16, 17],
     "ensemble": [0, 4, 5, 6, 7, 8, 9, 10, 11],
 }
 
