@@ -51,7 +51,7 @@ CANDIDATES: dict[str, tuple[str, Detector]] = {
         *((64, size, 3) for size in (5, 10, 20)),
     )
 }
-BEFORE = ("spectrum, 16 mixtures (20, 3)", 3)
+BEFORE = ("spectrum, 16 mixtures (20, 3)", 2)
 
 Floats = NDArray[np.float64]
 
