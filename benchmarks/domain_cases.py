@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from pcdm_core.data import Preprocessing, load_array, open_images
-from pcdm_core.scoring import FIDELITIES
+from pcdm_core.scoring import Fidelity
 from pcdm_core.training import load_config
 
 # What `pcdm calibrate --fit` takes unless told otherwise.
-DETECTOR, ALPHA, FAST = "mixture", 0.05, FIDELITIES["fast"]
+DETECTOR, ALPHA, FAST = "mixture", 0.05, Fidelity(nodes=6, rule="time")
 EVALUATED, ESTIMATE_NODES, CERTIFIED_NODES = 300, 16, 64
 SHEET, STEPS = 16, 100
 

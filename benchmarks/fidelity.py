@@ -3,7 +3,8 @@
     python benchmarks/fidelity.py measure weights/cifar10-haar docs/fidelity.json runs/fidelity    # 40 core-minutes
     python benchmarks/fidelity.py report docs/fidelity.json docs/fidelity.md                      # and fidelity.png
 
-`measure` keeps what it found in the folder named last, and goes on from there. Needs PCDM_DATA_DIR.
+`measure` keeps what it found in the folder named last, and goes on from there; benchmarks/detectors.py
+uses the same. Needs PCDM_DATA_DIR.
 """
 
 from __future__ import annotations
@@ -16,40 +17,40 @@ from typing import Any
 
 import numpy as np
 from commands import load, save, table
-from detectors import FITTED, OUTLIERS, outliers
+from detectors import FITTED, NORMAL, ODD, OUTLIERS, auroc, findings_of, images_of, mean_auroc
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.progress import track
-from sklearn.metrics import roc_auc_score
+from outliers import Images
 
 from pcdm_core.data import load_array, open_images
-from pcdm_core.detection import MixtureDetector, compare_aurocs
-from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity, Findings, FindingsCache
+from pcdm_core.detection import AlignmentDetector, compare_aurocs
+from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity
 
-FIT, HELD_OUT = "cifar10:train[-5000:-2500]", "cifar10:train[-2500:]"
-NORMAL, ODD, TIMED = 1000, 60, 128
+TIMED = 128
 REPORTED = {"SVHN": "svhn:test", "CIFAR-100": "cifar100:test"}
 SYNTHETIC = "synthetic outliers"
 NODES = (1, 2, 3, 5, 6, 10, 20)
 NEAR = 0.003
 """How far below the best AUROC a setting may stay to be good enough."""
 
-Images = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 
 def measure(model: Path, cache: Path) -> dict[str, Any]:
     scorer = CascadeScorer.from_pretrained(model, calibrated=False)
     sets = images_of(scorer)
+    for name, source in REPORTED.items():
+        sets[name] = load_array(open_images(source, limit=NORMAL), scorer.preprocessing)
     costs, scores = {}, {}
     for nodes in NODES:
-        fidelity = FIDELITIES["fast"].model_copy(update={"nodes": nodes})
-        features = features_of(scorer, fidelity, sets, cache)
+        fidelity, detector = FIDELITIES["fast"].model_copy(update={"nodes": nodes}), AlignmentDetector()
+        found = findings_of(scorer, fidelity, sets, cache)
+        features = {name: one.seen_by(detector) for name, one in found.items()}
         costs[nodes] = cost_of(scorer, fidelity, sets["normal"][:TIMED])
-        detector = MixtureDetector().fit(features.pop("fit"))
+        detector.fit(features.pop("fit"))
         scores[nodes] = {name: -detector.score_samples(part) for name, part in features.items()}
-    found = {nodes: aurocs(own) for nodes, own in scores.items()}
-    best = {name: max(NODES, key=lambda nodes: found[nodes][name]) for name in found[NODES[0]]}
+    told = {nodes: aurocs(own) for nodes, own in scores.items()}
+    best = {name: max(NODES, key=lambda nodes: told[nodes][name]) for name in told[NODES[0]]}
     return {
         "digest": scorer.digest,
         "best": best,
@@ -57,34 +58,11 @@ def measure(model: Path, cache: Path) -> dict[str, Any]:
             costs[nodes]
             | {
                 "nodes": nodes,
-                "auroc": found[nodes],
+                "auroc": told[nodes],
                 "behind": {name: compare(scores[best[name]], scores[nodes], name) for name in REPORTED},
             }
             for nodes in NODES
         ],
-    }
-
-
-def images_of(scorer: CascadeScorer) -> dict[str, Images]:
-    """To fit, normal ones, synthetic outliers of each kind, and the sets that are reported on."""
-
-    def read(name: str, limit: int | None = None) -> Images:
-        return load_array(open_images(name, limit=limit), scorer.preprocessing)
-
-    held_out = read(HELD_OUT)
-    sets = {"fit": read(FIT), "normal": held_out[:NORMAL]} | outliers(held_out[NORMAL:], ODD)
-    return sets | {name: read(source, NORMAL) for name, source in REPORTED.items()}
-
-
-def features_of(
-    scorer: CascadeScorer, fidelity: Fidelity, sets: Mapping[str, Images], cache: Path
-) -> dict[str, Floats]:
-    kept, size = FindingsCache(cache, scorer, fidelity), scorer.batch_size
-    return {
-        name: Findings.join([kept.findings(images[at : at + size]) for at in range(0, len(images), size)]).seen_by(
-            MixtureDetector()
-        )
-        for name, images in track(sets.items(), f"{fidelity.nodes} noise levels")
     }
 
 
@@ -97,13 +75,7 @@ def cost_of(scorer: CascadeScorer, fidelity: Fidelity, images: Images) -> dict[s
 
 def aurocs(scores: Mapping[str, Floats]) -> dict[str, float]:
     """Of each reported set, and the mean over the kinds of synthetic outliers, against normal images."""
-    normal = scores["normal"]
-
-    def auroc(name: str) -> float:
-        labels = np.repeat([0, 1], (len(normal), len(scores[name])))
-        return float(roc_auc_score(labels, np.concatenate((normal, scores[name]))))
-
-    return {SYNTHETIC: float(np.mean([auroc(kind) for kind in OUTLIERS]))} | {name: auroc(name) for name in REPORTED}
+    return {SYNTHETIC: mean_auroc(scores)} | {name: auroc(scores["normal"], scores[name]) for name in REPORTED}
 
 
 def compare(best: Mapping[str, Floats], other: Mapping[str, Floats], name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pcdm_core.detection.detectors import DETECTORS, detector_class, detector_na
 from pcdm_core.detection.discovery import flag_batch, largest_batch
 from pcdm_core.detection.ensemble import EnsembleDetector
 from pcdm_core.detection.groups import group_p_values, group_scores
-from pcdm_core.detection.layout import CODECS, MIDDLE, SPECTRUM, FeatureKind, FeatureLayout
+from pcdm_core.detection.layout import ALIGNMENT, CODECS, MIDDLE, SPECTRUM, FeatureKind, FeatureLayout
 from pcdm_core.detection.likelihoods import (
     BitsPerDimDetector,
     ComplexityDetector,
@@ -29,17 +29,19 @@ from pcdm_core.detection.likelihoods import (
 )
 from pcdm_core.detection.metrics import Interval, OodMetrics, ood_metrics
 from pcdm_core.detection.middle import MiddleDetector
-from pcdm_core.detection.mixture import MixtureDetector, ScoreNormsDetector
+from pcdm_core.detection.mixture import AlignmentDetector, MixtureDetector, ScoreNormsDetector
 from pcdm_core.detection.rates import RealisedRate, rate_tolerance, realised_rate
 from pcdm_core.detection.singles import SINGLES
 from pcdm_core.detection.spectrum import SpectrumDetector
 
 __all__ = [
+    "ALIGNMENT",
     "CODECS",
     "DETECTORS",
     "MIDDLE",
     "SINGLES",
     "SPECTRUM",
+    "AlignmentDetector",
     "AurocComparison",
     "BitsPerDimDetector",
     "Calibration",

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CODECS", "MIDDLE", "SPECTRUM", "FeatureKind", "FeatureLayout"]
+__all__ = ["ALIGNMENT", "CODECS", "MIDDLE", "SPECTRUM", "FeatureKind", "FeatureLayout"]
 
 FeatureKind = Literal[
     "bits_per_dim",
@@ -20,16 +20,22 @@ FeatureKind = Literal[
     "png_bits_per_dim",
     "error",
     "norm",
+    "alignment",
+    "neighbour_alignment",
     "middle_mean",
     "middle_std",
 ]
 """``bits_per_dim``: the bound. ``reconstruction``, ``prior``, ``diffusion``: its terms, bits/dim, the last two of each
 scale. ``webp_bits_per_dim``, ``png_bits_per_dim``: size of the image in these lossless codecs. ``error``, ``norm``: the
 spectrum, log squared error and log squared norm of the predicted noise, of each scale, noise node and subband.
+``alignment``, ``neighbour_alignment``: cosines between what is left of the noise and its prediction, of each scale,
+noise node, subband and colour component, and between it and the prediction a pixel further on, of each scale, noise
+node and subband.
 ``middle_mean``, ``middle_std``: spatial mean, and log standard deviation, of each channel in the middle of the U-Net,
 of each scale at some of the noise nodes; there only if the evaluation was asked for activations."""
 
 SPECTRUM: Final[tuple[FeatureKind, ...]] = ("error", "norm")
+ALIGNMENT: Final[tuple[FeatureKind, ...]] = ("alignment", "neighbour_alignment")
 MIDDLE: Final[tuple[FeatureKind, ...]] = ("middle_mean", "middle_std")
 CODECS: Final[tuple[FeatureKind, ...]] = ("webp_bits_per_dim", "png_bits_per_dim")
 

@@ -14,9 +14,9 @@ from sklearn.utils import check_random_state
 
 from pcdm_core.detection._standard import location_and_scale
 from pcdm_core.detection.flat import FlatDetector, check_positive, check_sizes
-from pcdm_core.detection.layout import FeatureKind
+from pcdm_core.detection.layout import ALIGNMENT, FeatureKind
 
-__all__ = ["MixtureDetector", "ScoreNormsDetector"]
+__all__ = ["AlignmentDetector", "MixtureDetector", "ScoreNormsDetector"]
 
 
 class MixtureDetector(FlatDetector):
@@ -134,6 +134,36 @@ class MixtureDetector(FlatDetector):
         self.weights_ = lists["weights"].reshape(count, components)
         self.means_ = lists["means"].reshape(count, components, size)
         self.n_features_in_ = columns
+
+
+class AlignmentDetector(MixtureDetector):
+    """The mixture on the angles between the noise that is left and the prediction, see `FeatureKind`.
+
+    Errors and norms tell smooth images from busy ones, which are normal alike. A network that knows the image's kind
+    leaves a residual that is uncorrelated with its prediction for both, see `pcdm_core.scoring.alignment`.
+    """
+
+    _kinds: ClassVar[tuple[FeatureKind, ...]] = ALIGNMENT
+
+    # More mixtures, of fewer columns each: docs/protocol.md.
+    def __init__(
+        self,
+        *,
+        alpha: float = 0.05,
+        n_estimators: int = 64,
+        max_features: int = 10,
+        n_components: int = 3,
+        reg_covar: float = 0.01,
+        random_state: int = 0,
+    ) -> None:
+        super().__init__(
+            alpha=alpha,
+            n_estimators=n_estimators,
+            max_features=max_features,
+            n_components=n_components,
+            reg_covar=reg_covar,
+            random_state=random_state,
+        )
 
 
 class ScoreNormsDetector(MixtureDetector):

@@ -14,13 +14,14 @@ from pcdm_core.detection.likelihoods import (
     TypicalityDetector,
 )
 from pcdm_core.detection.middle import MiddleDetector
-from pcdm_core.detection.mixture import MixtureDetector, ScoreNormsDetector
+from pcdm_core.detection.mixture import AlignmentDetector, MixtureDetector, ScoreNormsDetector
 from pcdm_core.detection.spectrum import SpectrumDetector
 
 __all__ = ["SINGLES"]
 
 SINGLES: Mapping[str, type[Detector]] = MappingProxyType(
     {
+        "alignment": AlignmentDetector,
         "mixture": MixtureDetector,
         "spectrum": SpectrumDetector,
         "score_norms": ScoreNormsDetector,

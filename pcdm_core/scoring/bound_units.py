@@ -32,6 +32,7 @@ def combine_bound(
     without_network = np.zeros((fidelity.replicates, 1 + scales))
     diffusion = np.zeros((fidelity.replicates, scales, fidelity.nodes))
     spectra: dict[tuple[int, int], NDArray[np.float64]] = {}
+    aligned: dict[tuple[int, int], NDArray[np.float64]] = {}
     middles: dict[tuple[int, int], NDArray[np.float64]] = {}
     for unit, values in parts:
         if unit.scale == 0:
@@ -39,8 +40,11 @@ def combine_bound(
         else:
             diffusion[unit.replicate, unit.scale - 1, unit.node] = values[0]
             place = (unit.scale, unit.node)
-            squares, middle = np.split(values[1:] / fidelity.replicates, [2 * len(cascade.transform.bands(unit.scale))])
+            bands = len(cascade.transform.bands(unit.scale))
+            ends = np.cumsum((2 * bands, (1 + cascade.config.image_shape[0]) * bands))
+            squares, cosines, middle = np.split(values[1:] / fidelity.replicates, ends)
             spectra[place] = spectra.get(place, 0.0) + squares
+            aligned[place] = aligned.get(place, 0.0) + cosines
             if middle.size:
                 middles[place] = middles.get(place, 0.0) + middle
     totals = without_network.sum(1) + diffusion.sum((1, 2))
@@ -51,6 +55,7 @@ def combine_bound(
     terms = np.concatenate((without_network.mean(0), mean_diffusion.sum(1))) * to_bits
     codecs = codec_bits_per_dim(parts[0][0].image)
     spectrum = np.log(np.concatenate([spectra[place] for place in sorted(spectra)]) + 1e-12)
+    alignment = np.concatenate([aligned[place] for place in sorted(aligned)])
     embedded = _embedded(nats, mean_diffusion, levels)
     return Score(
         score=None,
@@ -63,7 +68,7 @@ def combine_bound(
         diffusion=mean_diffusion * to_bits,
         embedded_bits_per_dim=None if embedded is None else embedded * to_bits,
         network_calls=sum(unit.scale > 0 for unit, _ in parts),
-        features=np.concatenate(([nats * to_bits], terms, codecs, spectrum, *_of_middles(middles))),
+        features=np.concatenate(([nats * to_bits], terms, codecs, spectrum, alignment, *_of_middles(middles))),
     )
 
 

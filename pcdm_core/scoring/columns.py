@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcdm_core.detection import Detector
-from pcdm_core.detection.layout import CODECS, MIDDLE, SPECTRUM, FeatureLayout
+from pcdm_core.detection.layout import ALIGNMENT, CODECS, MIDDLE, SPECTRUM, FeatureLayout
 from pcdm_core.model import Cascade
 from pcdm_core.scoring.activations import observed_nodes
 from pcdm_core.scoring.units import Fidelity
@@ -17,19 +17,28 @@ def term_names(scales: int) -> list[str]:
 
 
 def feature_layout(cascade: Cascade, fidelity: Fidelity) -> FeatureLayout:
-    """The columns of `Score.features`: the bound, its terms, sizes in lossless codecs, the spectrum, and activations.
+    """The columns of `Score.features`.
 
-    The flow has none: its features are those of the calibrated fidelity, or empty.
+    These are the bound, its terms, sizes in lossless codecs, the spectrum, alignments, and activations. The flow has
+    none: its features are those of the calibrated fidelity, or empty.
     """
     if fidelity.method == "flow":
         return FeatureLayout(())
-    transform, middle = cascade.transform, []
+    transform, channels, middle = cascade.transform, cascade.config.image_shape[0], []
     spectrum = [
         f"{kind}_scale_{scale}_node_{node}_band_{band}"
         for scale in range(1, transform.scales + 1)
         for node in range(fidelity.nodes)
         for kind in SPECTRUM
         for band in range(len(transform.bands(scale)))
+    ]
+    alignment = [
+        f"{kind}_scale_{scale}_node_{node}_band_{band}{colour}"
+        for scale in range(1, transform.scales + 1)
+        for node in range(fidelity.nodes)
+        for kind, colours in zip(ALIGNMENT, ([f"_colour_{c}" for c in range(channels)], [""]), strict=True)
+        for band in range(len(transform.bands(scale)))
+        for colour in colours
     ]
     if fidelity.activations:
         middle = [
@@ -39,7 +48,7 @@ def feature_layout(cascade: Cascade, fidelity: Fidelity) -> FeatureLayout:
             for kind in MIDDLE
             for channel in range(network.channels * network.multipliers[-1])
         ]
-    return FeatureLayout(("bits_per_dim", *term_names(transform.scales), *CODECS, *spectrum, *middle))
+    return FeatureLayout(("bits_per_dim", *term_names(transform.scales), *CODECS, *spectrum, *alignment, *middle))
 
 
 def with_activations(fidelity: Fidelity, *detectors: Detector) -> Fidelity:

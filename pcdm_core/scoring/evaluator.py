@@ -25,6 +25,7 @@ from pcdm_core.likelihood import (
 )
 from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma, pick_device
 from pcdm_core.scoring.activations import middle_outputs, observed_nodes, spatial_statistics
+from pcdm_core.scoring.alignment import alignments
 from pcdm_core.scoring.bound_units import combine_bound
 from pcdm_core.scoring.compiled import CompiledNetworks
 from pcdm_core.scoring.execution import Execution
@@ -99,13 +100,14 @@ class Evaluator:
         noise, predicted = prediction.noise, prediction.predicted_noise
         # Error and norm of each subband.
         bands = len(cascade.transform.bands(scale))
-        error, norm = (a.double().square().reshape(len(a), bands, -1).sum(2) for a in (noise - predicted, predicted))
+        residual = noise - predicted
+        error, norm = (a.double().square().reshape(len(a), bands, -1).sum(2) for a in (residual, predicted))
         squared_noise = noise.double().square().flatten(1).sum(1)
         term = prediction.term(error.sum(1), squared_noise, cascade.transform.rank(scale))
-        rows = torch.cat((term[:, None], error, norm, *map(spatial_statistics, outputs)), dim=1).cpu().numpy()
-        squares = 1 + 2 * bands
+        plain = torch.cat((term[:, None], error, norm, alignments(residual, predicted, bands)), dim=1)
+        rows = torch.cat((plain, *map(spatial_statistics, outputs)), dim=1).cpu().numpy()
         return [
-            UnitResult(row if unit.node in observed_nodes(unit.fidelity.nodes) else row[:squares])
+            UnitResult(row if unit.node in observed_nodes(unit.fidelity.nodes) else row[: plain.shape[1]])
             for unit, row in zip(units, rows, strict=True)
         ]
 

@@ -119,14 +119,14 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class UnitResult:
-    """What a unit found, nats and raw squares, float64.
+    """What a unit found, nats, raw squares and cosines, float64.
 
     Attributes:
         values: For a network evaluation: its term of the bound, then ``||eps - eps_hat||^2`` of each subband, then
-            ``||eps_hat||^2`` of each, then, where activations are kept, the spatial mean of every channel in the middle
-            of the U-Net and their standard deviations. For the terms without network: reconstruction, the prior of each
-            scale. For the flow, after the last step: the
-            log density, its error, network calls; without network: reconstruction, ``log q(z_0 | x)``.
+            ``||eps_hat||^2`` of each, then the cosines of `pcdm_core.scoring.alignment`, then, where activations are
+            kept, the spatial mean of every channel in the middle of the U-Net and their standard deviations. For the
+            terms without network: reconstruction, the prior of each scale. For the flow, after the last step: the log
+            density, its error, network calls; without network: reconstruction, ``log q(z_0 | x)``.
         state: Where a step of the flow ended that is not the last; `Scorer.follow` makes it a unit again.
     """
 

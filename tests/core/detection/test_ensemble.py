@@ -103,7 +103,7 @@ def test_an_ensemble_of_one_ranks_as_its_member() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"members": ("forest", "typicality")}, "unknown member 'forest'; known: bits_per_dim"),
+        ({"members": ("forest", "typicality")}, "unknown member 'forest'; known: alignment, bits_per_dim"),
         ({"members": ("ensemble", "typicality")}, "unknown member 'ensemble'"),
         ({"members": ()}, "members must be one or more different names"),
         ({"members": ("typicality", "typicality")}, "members must be one or more different names"),

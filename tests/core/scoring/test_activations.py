@@ -78,7 +78,7 @@ def test_the_average_is_that_of_every_repetition(scorer: CascadeScorer) -> None:
     for unit in units:
         [result] = scorer.run([unit])
         bands = len(scorer.cascade.transform.bands(unit.scale))
-        middles.setdefault((unit.scale, unit.node), []).append(result.values[1 + 2 * bands :])
+        middles.setdefault((unit.scale, unit.node), []).append(result.values[1 + (2 + 4) * bands :])
     means, deviations = [], []
     for place in sorted(middles):
         mean, deviation = np.split(np.mean(middles[place], axis=0), 2)
