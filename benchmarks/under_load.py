@@ -27,7 +27,7 @@ from pcdm_core.benchmark import machine
 from pcdm_core.data import load_array, open_images
 from pcdm_core.scoring import CascadeScorer
 
-IMAGES, SECONDS, REQUESTS = "cifar10:test[:128]", 60.0, 10_000
+IMAGES, SECONDS, REQUESTS = "cifar10:test[:64]", 60.0, 10_000
 
 
 def measure(model: Path, file: str, parts: list[str]) -> None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Admission", "DrainRate", "OverloadedError", "Ticket"]
+__all__ = ["Admission", "DrainRate", "Lateness", "OverloadedError", "Ticket"]
 
 _LONGEST_RETRY: Final = 300
 
@@ -61,15 +61,40 @@ class DrainRate:
         return seconds * self._cost / self._seconds if self._cost > 0 else math.inf
 
 
+class Lateness:
+    """How much later than foretold requests are answered, with a margin for those that are later than most.
+
+    As TCP judges when an answer is overdue, by the mean of what was seen lately and its mean deviation (Jacobson,
+    "Congestion avoidance and control", SIGCOMM 1988).
+    """
+
+    def __init__(self) -> None:
+        self._mean = 0.0
+        self._deviation = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """To be added to what is foretold."""
+        return max(0.0, self._mean + 2 * self._deviation)
+
+    def learn(self, late: float) -> None:
+        """Note that a request was answered so much later than was foretold, in seconds; earlier, if negative."""
+        error = late - self._mean
+        self._mean += error / 8
+        self._deviation += (abs(error) - self._deviation) / 4
+
+
 class Ticket:
     """An admitted request.
 
     Attributes:
         left: Cost of its units that are not finished.
+        due: When it should be finished, by the clock of the one who admits.
     """
 
-    def __init__(self, cost: float) -> None:
+    def __init__(self, cost: float, due: float) -> None:
         self.left = cost
+        self.due = due
 
     def finish(self, cost: float) -> None:
         """Note that a unit of this cost has its final result."""
@@ -84,11 +109,14 @@ class Admission:
     Args:
         limit: Most cost.
         rate: Measures how fast it drains.
+        clock: Seconds, never going back.
     """
 
-    def __init__(self, limit: float, rate: DrainRate) -> None:
+    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float]) -> None:
         self._limit = limit
         self._rate = rate
+        self._clock = clock
+        self._lateness = Lateness()
         self._tickets: set[Ticket] = set()
 
     @property
@@ -99,7 +127,7 @@ class Admission:
     def admit(self, cost: float, *, ahead: float = 0.0, within: float = math.inf) -> Ticket:
         """Take a request, until it is released; arguments and errors as of `check`."""
         self.check(cost, ahead=ahead, within=within)
-        ticket = Ticket(cost)
+        ticket = Ticket(cost, self._clock() + self._rate.seconds(ahead + cost))
         self._tickets.add(ticket)
         return ticket
 
@@ -117,11 +145,16 @@ class Admission:
         backlog = self.backlog
         excess = max(
             min(backlog + cost - self._limit, backlog),
-            min(ahead + cost - self._rate.cost(within), ahead),
+            min(ahead + cost - self._rate.cost(max(0.0, within - self._lateness.seconds)), ahead),
         )
         if excess > 0:
             raise OverloadedError(min(max(1, math.ceil(self._rate.seconds(excess))), _LONGEST_RETRY))
 
     def release(self, ticket: Ticket) -> None:
         """Forget a request, finished or not."""
-        self._tickets.discard(ticket)
+        if ticket in self._tickets:
+            self._tickets.discard(ticket)
+            late = self._clock() - ticket.due
+            # One that was given up says only that it would have been later than that.
+            if late > 0 or not ticket.left:
+                self._lateness.learn(late)

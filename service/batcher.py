@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pcdm_core.scoring import Fidelity, Score, Scorer, Unit, UnitResult
 from service.admission import Admission, DrainRate, Ticket
+from service.batch_sizes import BatchSizes
 from service.fair_queue import FairQueue
 from service.observer import DispatchReason, Observer, Passage
 from service.runner import ModelFailedError, Runner, WorkerDiedError
@@ -95,7 +96,8 @@ class Batcher:
         self._max_batch = max_batch
         self._batch_limit = batch_limit
         self._rate = DrainRate(clock)
-        self._admission = Admission(max_queue_cost, self._rate)
+        self._admission = Admission(max_queue_cost, self._rate, clock)
+        self._sizes = BatchSizes(max_batch)
         self._queue: FairQueue[_Job, _Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._jobs: set[_Job] = set()
         self._waiting = asyncio.Event()
@@ -195,7 +197,7 @@ class Batcher:
             await self._waiting.wait()
             idle = idle and self._runner.up
             await self._runner.until_up()
-            batch = self._queue.take()
+            batch = self._queue.take(self._sizes.worthwhile)
             if not batch:
                 self._waiting.clear()
                 continue
@@ -217,7 +219,10 @@ class Batcher:
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
             self._running = 0.0
-            self._observer.ran(len(batch), reason, self._rate.end(finished))
+            took = self._rate.end(finished)
+            if reason != "retry":  # of whose buckets there is one for each image
+                self._sizes.learn(units[0].bucket, len(units), took)
+            self._observer.ran(len(batch), reason, took)
 
     def _reason(self, batch: list[tuple[_Job, _Item]], idle: bool) -> DispatchReason:
         if batch[0][1].alone:

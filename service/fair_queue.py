@@ -1,7 +1,7 @@
 """Who runs next: waiting items of many owners, grouped by bucket, taken fairly. No clock, no I/O, no lock."""
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 __all__ = ["FairQueue"]
@@ -96,8 +96,12 @@ class FairQueue(Generic[Owner, Item]):
         """Cost of what would run before the last item of an owner who came now and wanted so much."""
         return sum(portion.cost for portion in self._portions() if portion.finish <= self._now + cost)
 
-    def take(self) -> list[tuple[Owner, Item]]:
-        """Remove the next batch: items of one bucket, oldest first for each owner; empty if nothing waits."""
+    def take(self, worthwhile: Callable[[Hashable], int] | None = None) -> list[tuple[Owner, Item]]:
+        """Remove the next batch: items of one bucket, oldest first for each owner; empty if nothing waits.
+
+        Args:
+            worthwhile: Most items that a batch of a bucket should have, if fewer than it may.
+        """
         # The last batch counts only now: whoever arrived while it ran is ahead of those who were in it.
         self._now += self._last_batch
         self._last_batch = 0.0
@@ -105,7 +109,9 @@ class FairQueue(Generic[Owner, Item]):
         if not portions:
             return []
         owners = len(self._waiting)
-        batch, spent = self._fill(portions, next(iter(portions[0].lanes)))
+        bucket = next(iter(portions[0].lanes))
+        most = self._max_items if worthwhile is None else min(worthwhile(bucket), self._max_items)
+        batch, spent = self._fill(portions, bucket, most)
         self._last_batch = spent / owners
         for owner in {portion.owner for portion in portions if not portion.lanes}:
             self._tidy(owner)
@@ -114,19 +120,21 @@ class FairQueue(Generic[Owner, Item]):
     def _portions(self) -> list[_Portion[Owner, Item]]:
         return [portion for portions in self._waiting.values() for portion in portions]
 
-    def _fill(self, portions: list[_Portion[Owner, Item]], bucket: Hashable) -> tuple[list[tuple[Owner, Item]], float]:
+    def _fill(
+        self, portions: list[_Portion[Owner, Item]], bucket: Hashable, most: int
+    ) -> tuple[list[tuple[Owner, Item]], float]:
         """The batch, and what it costs."""
         batch: list[tuple[Owner, Item]] = []
         spent = 0.0
         for portion in portions:
             while bucket in portion.lanes:
                 cost = portion.lanes[bucket][0][1]
-                if len(batch) == self._max_items or (batch and spent + cost > self._max_cost):
+                if len(batch) == most or (batch and spent + cost > self._max_cost):
                     self.full = True
                     return batch, spent
                 batch.append((portion.owner, portion.pop(bucket)))
                 spent += cost
-        self.full = len(batch) == self._max_items or spent >= self._max_cost
+        self.full = len(batch) == most or spent >= self._max_cost
         return batch, spent
 
     def _tidy(self, owner: Owner) -> None:

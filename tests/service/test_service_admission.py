@@ -48,7 +48,7 @@ def test_nothing_is_foretold_before_anything_was_measured() -> None:
 
 
 def test_cost_is_admitted_up_to_the_limit() -> None:
-    admission = Admission(10, rate_of())
+    admission = Admission(10, rate_of(), Clock())
     admission.admit(6)
     admission.admit(4)
     assert refusal(admission, 0.1) == 1
@@ -56,7 +56,7 @@ def test_cost_is_admitted_up_to_the_limit() -> None:
 
 
 def test_what_is_finished_or_released_makes_room() -> None:
-    admission = Admission(10, rate_of())
+    admission = Admission(10, rate_of(), Clock())
     one, two = admission.admit(6), admission.admit(4)
     one.finish(2)
     admission.admit(2)
@@ -68,19 +68,19 @@ def test_what_is_finished_or_released_makes_room() -> None:
 
 @pytest.mark.parametrize(("cost", "seconds"), [(1, 1), (5, 3), (100, 5)])
 def test_a_refused_request_hears_when_there_will_be_room(cost: float, seconds: int) -> None:
-    admission = Admission(10, rate_of((1, 2)))
+    admission = Admission(10, rate_of((1, 2)), Clock())
     admission.admit(10)
     assert refusal(admission, cost) == seconds
 
 
 def test_nobody_is_sent_away_for_ever() -> None:
-    admission = Admission(10, rate_of((1000, 0.001)))
+    admission = Admission(10, rate_of((1000, 0.001)), Clock())
     admission.admit(10)
     assert refusal(admission, 1) == 300
 
 
 def test_a_request_of_more_than_the_limit_is_taken_alone() -> None:
-    admission = Admission(10, rate_of())
+    admission = Admission(10, rate_of(), Clock())
     large = admission.admit(100)
     assert refusal(admission, 1) == 1
     admission.release(large)
@@ -92,7 +92,7 @@ def test_a_request_of_more_than_the_limit_is_taken_alone() -> None:
 
 @pytest.mark.parametrize(("ahead", "admitted"), [(0, True), (3, True), (4, True), (5, False), (50, False)])
 def test_what_would_be_answered_too_late_is_refused(ahead: float, admitted: bool) -> None:
-    admission = Admission(1000, rate_of((1, 2)))  # in 3 s so much as costs 6
+    admission = Admission(1000, rate_of((1, 2)), Clock())  # in 3 s so much as costs 6
     if admitted:
         admission.admit(2, ahead=ahead, within=3)
     else:
@@ -102,15 +102,15 @@ def test_what_would_be_answered_too_late_is_refused(ahead: float, admitted: bool
 
 
 def test_it_hears_when_it_would_be_in_time() -> None:
-    admission = Admission(1000, rate_of((1, 2)))
+    admission = Admission(1000, rate_of((1, 2)), Clock())
     with pytest.raises(OverloadedError) as caught:
         admission.check(2, ahead=24, within=3)
     assert caught.value.retry_after == 10
 
 
 def test_a_request_that_nobody_is_ahead_of_is_taken_however_long_it_may_take() -> None:
-    Admission(1000, rate_of((1, 2))).admit(100, ahead=0, within=0.001)
+    Admission(1000, rate_of((1, 2)), Clock()).admit(100, ahead=0, within=0.001)
 
 
 def test_no_deadline_is_missed_before_anything_was_measured() -> None:
-    Admission(1000, rate_of()).admit(1, ahead=500, within=0.001)
+    Admission(1000, rate_of(), Clock()).admit(1, ahead=500, within=0.001)

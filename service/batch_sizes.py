@@ -1,0 +1,56 @@
+"""How many units a batch is worth: more of them keep others waiting, and beyond some number gain nothing."""
+
+from collections.abc import Hashable
+from typing import Final
+
+__all__ = ["BatchSizes"]
+
+# Batches after which a smaller size is tried anew: one slow moment is not believed for ever.
+_DOUBT: Final = 200
+
+
+class BatchSizes:
+    """Learns, for each bucket, the smallest batch that runs a unit about as fast as any other does.
+
+    On a processor with few cores a batch of sixteen takes half as long as one of thirty-two; on an accelerator both may
+    take equally long. Sizes count by powers of two: those above 8 and up to 16 are taken to be alike.
+
+    Args:
+        most: Most units of any batch.
+        tolerance: By how much, relatively, a unit may take longer in a smaller batch.
+        memory: Weight of what was known, in (0, 1), when something new is learned.
+    """
+
+    def __init__(self, most: int, *, tolerance: float = 0.05, memory: float = 0.8) -> None:
+        self._most = most
+        self._tolerance = tolerance
+        self._memory = memory
+        # Seconds of a unit, by size class: 2^class is the largest size of it.
+        self._seconds: dict[Hashable, dict[int, float]] = {}
+        self._since: dict[Hashable, int] = {}
+
+    def learn(self, bucket: Hashable, size: int, seconds: float) -> None:
+        """Note how long a batch took."""
+        known = self._seconds.setdefault(bucket, {})
+        of_one, own = seconds / size, _class_of(size)
+        known[own] = self._memory * known[own] + (1 - self._memory) * of_one if own in known else of_one
+        self._since[bucket] = self._since.get(bucket, 0) + 1
+
+    def worthwhile(self, bucket: Hashable) -> int:
+        """Most units that the next batch of this bucket should have, where so many wait."""
+        known = self._seconds.get(bucket, {})
+        if _class_of(self._most) not in known:  # nothing is given away before so many have ever waited
+            return self._most
+        chosen = best = min(known, key=known.__getitem__)
+        while chosen > 0 and known.get(chosen - 1, 0.0) <= (1 + self._tolerance) * known[best]:
+            chosen -= 1
+            if chosen not in known:
+                break
+        if chosen > 0 and self._since[bucket] >= _DOUBT:
+            self._since[bucket] = 0
+            known.pop(chosen - 1, None)
+        return min(1 << chosen, self._most)
+
+
+def _class_of(size: int) -> int:
+    return (size - 1).bit_length()

@@ -1,0 +1,51 @@
+"""What batches are worth, by times that the test makes up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.batch_sizes import BatchSizes
+
+
+def settled(sizes: BatchSizes, fixed: float, each: float, rounds: int = 60) -> list[int]:
+    """Sizes of batches where more wait than ever fit, and a batch takes `fixed` seconds and `each` for every unit."""
+    taken = []
+    for _ in range(rounds):
+        taken.append(sizes.worthwhile("x"))
+        sizes.learn("x", taken[-1], fixed + each * taken[-1])
+    return taken
+
+
+def test_before_anything_is_known_batches_are_as_large_as_they_may_be() -> None:
+    sizes = BatchSizes(48)
+    sizes.learn("other", 48, 1)
+    sizes.learn("x", 3, 1)
+    assert sizes.worthwhile("x") == 48
+
+
+@pytest.mark.parametrize(("fixed", "each", "size"), [(1, 0, 64), (0, 1, 1), (0.5, 1, 16), (0.1, 1, 2), (4, 1, 64)])
+def test_no_larger_than_pays(fixed: float, each: float, size: int) -> None:
+    assert settled(BatchSizes(64), fixed, each)[-1] == size
+
+
+def test_buckets_are_learned_apart() -> None:
+    sizes = BatchSizes(64)
+    settled(sizes, 0, 1)
+    assert sizes.worthwhile("y") == 64
+
+
+def test_what_was_slow_once_is_tried_again() -> None:
+    sizes = BatchSizes(8)
+    sizes.learn("x", 8, 8)
+    sizes.learn("x", 4, 40)  # by bad luck: half as many are no slower
+    taken = settled(sizes, 0, 1, rounds=1000)
+    assert taken[0] == 8
+    assert taken[-1] == 1
+
+
+@given(st.floats(0, 10), st.floats(0.001, 1), st.integers(1, 100))
+def test_a_unit_takes_about_as_long_as_in_the_best_batch(fixed: float, each: float, most: int) -> None:
+    size = settled(BatchSizes(most), fixed, each)[-1]
+    assert 1 <= size <= most
+    # One class below what would be slower; a size within a class counts as its largest.
+    assert fixed / size + each <= 1.06 * (fixed / most + each)
