@@ -24,6 +24,9 @@ class OverloadedError(RuntimeError):
 class DrainRate:
     """Cost that is finished in a second of work: its mean over the recent past, older work weighing less and less.
 
+    What waits is run in batches that are as large as pays. So batches that left with next to nothing in them, as the
+    worker was idle, count only as long as there were no others.
+
     Args:
         clock: Seconds, never going back.
         memory: Seconds of work after which a batch weighs 1/e.
@@ -35,18 +38,28 @@ class DrainRate:
         self._began = 0.0
         self._cost = 0.0
         self._seconds = 0.0
+        self._under_pressure = False
 
     def begin(self) -> None:
         """Note that a batch begins."""
         self._began = self._clock()
 
-    def end(self, cost: float) -> float:
-        """Note that it has ended, and what it finished: nothing, if it failed or none of its units was a last step.
+    def end(self, cost: float, *, idle: bool = False) -> float:
+        """Note that it has ended, and what it finished.
+
+        Args:
+            cost: Of what is finished: nothing, if it failed or none of its units was a last step.
+            idle: Whether it left since nothing else ran.
 
         Returns:
             Seconds that it took.
         """
         took = self._clock() - self._began
+        if idle and self._under_pressure:
+            return took
+        if not idle and not self._under_pressure:
+            self._under_pressure = True
+            self._cost = self._seconds = 0.0
         kept = math.exp(-took / self._memory)
         self._cost = kept * self._cost + cost
         self._seconds = kept * self._seconds + took

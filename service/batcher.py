@@ -62,7 +62,7 @@ class Batcher:
     """Scores images of concurrent requests in shared batches.
 
     A batch leaves at once when the worker is idle; while that is busy, or not up, the queue fills. All methods belong
-    to the event loop; `plan` and `combine`, which must not depend on state that changes, run in a pool of threads.
+    to the event loop; `plan` and `combine`, which must not depend on state that changes, run in a pool of threads for several images.
 
     A batch that the worker does not survive is tried once more, image by image: whoever only shared it with the image
     at fault is answered as if nothing had happened.
@@ -141,9 +141,17 @@ class Batcher:
             WorkerDiedError: The worker died twice of one of these images.
             StoppedError: The batcher was stopped first.
         """
-        units = await asyncio.to_thread(self._scorer.plan, images, settings)
+        # A single image is planned and judged sooner than a thread hears of it.
+        single = len(images) == 1
+        units = (
+            self._scorer.plan(images, settings)
+            if single
+            else await asyncio.to_thread(self._scorer.plan, images, settings)
+        )
         self._image_costs[settings] = math.fsum(unit.cost for unit in units) / max(1, len(images))
         results = await self.run(units, until)
+        if single:
+            return self._scorer.combine(units, results)
         return await asyncio.to_thread(self._scorer.combine, units, results)
 
     async def run(self, units: Sequence[Unit], until: float = math.inf) -> list[UnitResult]:
@@ -219,7 +227,7 @@ class Batcher:
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
             self._running = 0.0
-            took = self._rate.end(finished)
+            took = self._rate.end(finished, idle=reason == "idle")
             if reason != "retry":  # of whose buckets there is one for each image
                 self._sizes.learn(units[0].bucket, len(units), took)
             self._observer.ran(len(batch), reason, took)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,9 @@ _log: Final = logging.getLogger(__name__)
 # a worker does, after it, where it puts its networks on a device. This process never does.
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["service.worker_process"])
+# Bytes that the pipe takes in whether or not the worker reads them, as it has read all that was sent before: then no
+# thread is needed to wait for it.
+_AT_ONCE: Final = 16_384
 
 
 class _Process:
@@ -147,12 +151,16 @@ class _Process:
             self._process.kill()
 
     async def _send(self, message: list[Unit] | None) -> None:
+        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         with contextlib.suppress(OSError):  # it has ended, which its own thread finds out
-            await asyncio.to_thread(self._send_whole, message)
+            if len(data) > _AT_ONCE or self._sending.locked():
+                await asyncio.to_thread(self._send_whole, data)
+            else:
+                self._send_whole(data)
 
-    def _send_whole(self, message: list[Unit] | None) -> None:
+    def _send_whole(self, data: bytes) -> None:
         with self._sending:  # a batch whose sender was cancelled may still be on its way
-            self._pipe.send(message)
+            self._pipe.send_bytes(data)
 
 
 class Worker:

@@ -43,6 +43,18 @@ def test_recent_work_weighs_more() -> None:
     assert rate.seconds(10) == pytest.approx(1, rel=0.2)
 
 
+def test_batches_of_an_idle_worker_count_until_there_are_others() -> None:
+    clock = Clock()
+    rate = DrainRate(clock)
+    foretold = []
+    for cost, idle in ((1, True), (10, False), (1, True)):
+        rate.begin()
+        clock.now += 1
+        rate.end(cost, idle=idle)
+        foretold.append(rate.seconds(10))
+    assert foretold == pytest.approx([10, 1, 1])
+
+
 def test_nothing_is_foretold_before_anything_was_measured() -> None:
     assert rate_of().seconds(10) == 0
 
@@ -114,3 +126,24 @@ def test_a_request_that_nobody_is_ahead_of_is_taken_however_long_it_may_take() -
 
 def test_no_deadline_is_missed_before_anything_was_measured() -> None:
     Admission(1000, rate_of(), Clock()).admit(1, ahead=500, within=0.001)
+
+
+def test_the_usual_lateness_is_reckoned_with() -> None:
+    clock = Clock()
+    admission = Admission(1000, rate_of((1, 2)), clock)
+    for _ in range(100):
+        ticket = admission.admit(2, ahead=4, within=60)  # due in 3 s
+        clock.now += 5
+        ticket.finish(2)
+        admission.release(ticket)
+    admission.check(2, ahead=4, within=5.1)
+    with pytest.raises(OverloadedError):
+        admission.check(2, ahead=4, within=4.9)
+
+
+def test_a_request_that_was_given_up_early_says_nothing_of_lateness() -> None:
+    clock = Clock()
+    admission = Admission(1000, rate_of((1, 2)), clock)
+    for _ in range(100):
+        admission.release(admission.admit(2, ahead=4))
+    admission.check(2, ahead=4, within=3.1)
