@@ -17,8 +17,8 @@ from pcdm_core.scoring import CascadeScorer
 __all__ = ["OVERLOADS", "overhead", "side_by_side", "throughput"]
 
 ROUNDS = 3
-OVERLOADS = (0.5, 1.0, 2.0)
-"""Loads, as multiples of what this service answers when its clients wait for it."""
+OVERLOADS = {0.5: 30.0, 1.0: 30.0, 2.0: 60.0}
+"""Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
 
 
 def throughput(model: Path, scorer: CascadeScorer, images: NDArray[np.uint8], requests: Requests) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def throughput(model: Path, scorer: CascadeScorer, images: NDArray[np.uint8], re
         raw.append(len(images) / (time.perf_counter() - began))
         # The server starts anew each time: it must not hold memory or processors while the model runs alone.
         with serving("pcdm", model) as server:
-            _load(server, requests, seconds=5)
-            found = _load(server, requests, seconds=30)
+            _load(server, requests, seconds=5, clients=2, patience=60)
+            found = _load(server, requests, seconds=30, clients=2, patience=60)
         through.append(found["throughput"] * each)
         shares.append(found["generator_cpu_share"])
     ratios = [one / other for one, other in zip(through, raw, strict=True)]
@@ -56,7 +56,7 @@ def overhead(model: Path, requests: Requests) -> dict[str, Any]:
     return {"requests": len(found.at), "p50": float(p50), "p99": float(p99)}
 
 
-def side_by_side(model: Path, requests: Requests, *, seconds: float) -> dict[str, Any]:
+def side_by_side(model: Path, requests: Requests) -> dict[str, Any]:
     """Each server under the same arrivals, below and above of what this service can do."""
     found: dict[str, Any] = {}
     capacity = 0.0
@@ -66,7 +66,7 @@ def side_by_side(model: Path, requests: Requests, *, seconds: float) -> dict[str
             closed = _load(server, requests, seconds=20)
             capacity = capacity or closed["throughput"]
             found[kind] = {"closed": closed}
-        for overload in OVERLOADS:
+        for overload, seconds in OVERLOADS.items():
             # A server of its own each time: a queue from before is nobody's fault.
             with serving(kind, model) as server:
                 _load(server, requests, seconds=5)

@@ -25,7 +25,7 @@ and came within {deadline:g} s, measured from the moment at which the request wa
 
 ## Against the model alone
 
-{each} images a request, `balanced`, clients that wait for their answers, the model alone and the service in turns
+{each} images a request, `balanced`, 2 clients that wait for their answers, the model alone and the service in turns
 ({rounds} times, medians): {raw:.1f} images/s by the model alone, {through:.1f} through HTTP, **{ratio:.2f}** of it.
 The generator took {share:.1%} of a core.
 
@@ -37,8 +37,8 @@ One request after the other to a model that computes nothing, through the same p
 The same model, processors, clients and images (one a request, `fast`, {calls} network calls). *Plain FastAPI* answers
 each request in a thread, with the model behind a lock. *LitServe* makes batches of up to 16 images, and drops what
 waits longer than 1 s. This service is told of the client's {deadline:g} s by `X-Request-Timeout-Ms`; the others have
-no such thing. Requests arrive at random, whether or not others are answered, for {seconds:.0f} s: 1x is what this
-service answers when 8 clients wait for it, {capacity:.1f} requests/s.
+no such thing. Requests arrive at random, whether or not others are answered, for 30 s at 0.5x and 1x and for
+{seconds:.0f} s at 2x: 1x is what this service answers when 8 clients wait for it, {capacity:.1f} requests/s.
 
 {rows}
 
@@ -158,8 +158,8 @@ def draw(document: dict[str, Any], file: Path) -> None:
         figure.subplots(1, 2), {"goodput": "goodput, requests/s", "p50": "median latency, s"}.items(), strict=True
     ):
         for kind, name in SERVERS.items():
-            axes.plot(OVERLOADS, [servers[kind][str(overload)][key] for overload in OVERLOADS], "o-", label=name)
-        axes.set(xlabel="load", ylabel=label, xticks=OVERLOADS)
+            axes.plot(list(OVERLOADS), [servers[kind][str(overload)][key] for overload in OVERLOADS], "o-", label=name)
+        axes.set(xlabel="load", ylabel=label, xticks=list(OVERLOADS))
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     axes.legend()

@@ -27,7 +27,7 @@ from pcdm_core.benchmark import machine
 from pcdm_core.data import load_array, open_images
 from pcdm_core.scoring import CascadeScorer
 
-IMAGES, SECONDS, REQUESTS = "cifar10:test[:64]", 60.0, 10_000
+IMAGES, REQUESTS = "cifar10:test[:64]", 10_000
 
 
 def measure(model: Path, file: str, parts: list[str]) -> None:
@@ -44,7 +44,7 @@ def measure(model: Path, file: str, parts: list[str]) -> None:
         measured: Mapping[str, Callable[[], dict[str, Any]]] = {
             "throughput": lambda: throughput(model, scorer, images, eight),
             "overhead": lambda: overhead(model, single),
-            "side_by_side": lambda: side_by_side(model, urgent, seconds=SECONDS),
+            "side_by_side": lambda: side_by_side(model, urgent),
             "faults": lambda: faults(model, urgent, rate=document["side_by_side"]["capacity"] / 2),
             "memory": lambda: memory(model, single, count=REQUESTS),
         }

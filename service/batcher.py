@@ -62,7 +62,8 @@ class Batcher:
     """Scores images of concurrent requests in shared batches.
 
     A batch leaves at once when the worker is idle; while that is busy, or not up, the queue fills. All methods belong
-    to the event loop; `plan` and `combine`, which must not depend on state that changes, run in a pool of threads for several images.
+    to the event loop; `plan` and `combine`, which must not depend on state that changes, run in a pool of threads where
+    there are several images.
 
     A batch that the worker does not survive is tried once more, image by image: whoever only shared it with the image
     at fault is answered as if nothing had happened.
