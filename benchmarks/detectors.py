@@ -146,8 +146,9 @@ random.
 {candidates}
 
 By the protocol, those not more than one standard error behind count as equal to the best. The first of them in network
-calls, then in features, then in the criterion itself, is {chosen}. The detector in use, frozen by earlier figures on the same images
-(protocol.md), is **{frozen}**: {behind} the best here.
+calls, then in features, then in the criterion itself, is {chosen}.
+The detector in use, frozen by earlier figures on the same images (protocol.md), is **{frozen}**:
+{behind} the best here.
 
 By kind, {shown}:
 
