@@ -51,6 +51,8 @@ CANDIDATES: dict[str, tuple[str, Detector]] = {
         *((64, size, 3) for size in (5, 10, 20)),
     )
 }
+FROZEN = ("alignments, 64 mixtures (10, 3)", 2)
+"""What was chosen, by preliminary figures on the same images: docs/protocol.md."""
 BEFORE = ("spectrum, 16 mixtures (20, 3)", 2)
 
 Floats = NDArray[np.float64]
@@ -144,7 +146,9 @@ random.
 {candidates}
 
 By the protocol, those not more than one standard error behind count as equal to the best. The first of them in network
-calls, then in features, then in the criterion itself, is **{chosen}**.
+calls, then in features, then in the criterion itself, is {chosen}.
+The detector in use, frozen by earlier figures on the same images (protocol.md), is **{frozen}**:
+{behind} the best here.
 
 By kind, {shown}:
 
@@ -162,8 +166,8 @@ def chosen(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def report(document: dict[str, Any]) -> str:
     rows = document["candidates"]
-    taken = chosen(rows)
-    shown = [taken, next(row for row in rows if (row["detector"], row["nodes"]) == BEFORE)]
+    by_name = {(row["detector"], row["nodes"]): row for row in rows}
+    frozen, shown = by_name[FROZEN], [by_name[FROZEN], by_name[BEFORE]]
     names = [called(row) for row in shown]
     return REPORT.format(
         digest=document["digest"],
@@ -181,7 +185,9 @@ def report(document: dict[str, Any]) -> str:
             ],
             head=("detector", "noise levels", "network calls", "features", "mean AUROC", "behind the best"),
         ),
-        chosen=names[0],
+        chosen=called(chosen(rows)),
+        frozen=names[0],
+        behind=f"{frozen['behind']:.4f} ± {frozen['stderr']:.4f} behind",
         shown=" and ".join(names),
         kinds_table=table(
             [(kind, *(f"{row['auroc'][kind]:.3f}" for row in shown)) for kind in OUTLIERS],
