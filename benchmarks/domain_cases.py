@@ -14,7 +14,7 @@ from pcdm_core.data import Preprocessing, load_array, open_images
 from pcdm_core.scoring import Fidelity
 from pcdm_core.training import load_config
 
-# What `pcdm calibrate --fit` takes unless told otherwise.
+# What these domains were measured with.
 DETECTOR, ALPHA, FAST = "mixture", 0.05, Fidelity(nodes=6, rule="time")
 EVALUATED, ESTIMATE_NODES, CERTIFIED_NODES = 300, 16, 64
 SHEET, STEPS = 16, 100
