@@ -17,7 +17,7 @@ from pcdm_core.scoring import CascadeScorer
 __all__ = ["OVERLOADS", "overhead", "side_by_side", "throughput"]
 
 ROUNDS = 3
-OVERLOADS = {0.5: 30.0, 1.0: 30.0, 2.0: 60.0}
+OVERLOADS = {0.5: 20.0, 1.0: 20.0, 2.0: 60.0}
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
 
 
@@ -31,8 +31,8 @@ def throughput(model: Path, scorer: CascadeScorer, images: NDArray[np.uint8], re
         raw.append(len(images) / (time.perf_counter() - began))
         # The server starts anew each time: it must not hold memory or processors while the model runs alone.
         with serving("pcdm", model) as server:
-            _load(server, requests, seconds=5, clients=2, patience=60)
-            found = _load(server, requests, seconds=30, clients=2, patience=60)
+            _load(server, requests, seconds=5, clients=4, patience=60)
+            found = _load(server, requests, seconds=30, clients=4, patience=60)
         through.append(found["throughput"] * each)
         shares.append(found["generator_cpu_share"])
     ratios = [one / other for one, other in zip(through, raw, strict=True)]

@@ -25,7 +25,7 @@ and came within {deadline:g} s, measured from the moment at which the request wa
 
 ## Against the model alone
 
-{each} images a request, `balanced`, 2 clients that wait for their answers, the model alone and the service in turns
+{each} images a request, `balanced`, 4 clients that wait for their answers, the model alone and the service in turns
 ({rounds} times, medians): {raw:.1f} images/s by the model alone, {through:.1f} through HTTP, **{ratio:.2f}** of it.
 The generator took {share:.1%} of a core.
 
@@ -37,7 +37,7 @@ One request after the other to a model that computes nothing, through the same p
 The same model, processors, clients and images (one a request, `fast`, {calls} network calls). *Plain FastAPI* answers
 each request in a thread, with the model behind a lock. *LitServe* makes batches of up to 16 images, and drops what
 waits longer than 1 s. This service is told of the client's {deadline:g} s by `X-Request-Timeout-Ms`; the others have
-no such thing. Requests arrive at random, whether or not others are answered, for 30 s at 0.5x and 1x and for
+no such thing. Requests arrive at random, whether or not others are answered, for 20 s at 0.5x and 1x and for
 {seconds:.0f} s at 2x: 1x is what this service answers when 8 clients wait for it, {capacity:.1f} requests/s.
 
 {rows}

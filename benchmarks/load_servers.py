@@ -65,8 +65,6 @@ def serving(kind: str, model: Path, **settings: object) -> Iterator[Server]:
         port = free.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PCDM_")}
     environment |= {f"PCDM_{name.upper()}": str(value) for name, value in settings.items()}
-    # Threads that wait for one another do not spin, as in the image: several processes share few processors here.
-    environment |= {"OMP_WAIT_POLICY": "PASSIVE"}
     own = ["-c", "from pcdm_core.cli import app; app()", "serve", "--port", str(port), "--model", str(model)]
     command = own if kind == "pcdm" else [str(PEERS), kind, str(model), str(port)]
     with tempfile.TemporaryDirectory() as folder:
