@@ -20,6 +20,8 @@ __all__ = ["FAULTS", "faults", "memory"]
 SECONDS, AT = 30.0, 10.0
 """Of each load, and when the fault happens."""
 
+SAMPLE = ("a.png", Path(__file__).parents[1].joinpath("tests", "data", "samples", "cifar10.png").read_bytes())
+
 
 def kill_worker(server: Server, requests: Requests) -> dict[str, Any]:  # noqa: ARG001 - as all faults
     """SIGKILL, as the kernel does when memory runs out."""
@@ -28,14 +30,12 @@ def kill_worker(server: Server, requests: Requests) -> dict[str, Any]:  # noqa: 
 
 
 def starve_worker(server: Server, requests: Requests) -> dict[str, Any]:  # noqa: ARG001
-    """For five seconds the worker gets no more memory than it has."""
+    """The worker gets no more memory than it has, and then a request that needs more."""
     worker = server.worker
-    limit = worker.memory_info().vms
-    worker.rlimit(psutil.RLIMIT_AS, (limit, psutil.RLIM_INFINITY))
-    time.sleep(5)
-    with contextlib.suppress(psutil.NoSuchProcess):
-        worker.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
-    return {"worker_replaced": server.worker.pid != worker.pid}
+    worker.rlimit(psutil.RLIMIT_AS, (worker.memory_info().vms, psutil.RLIM_INFINITY))
+    with server.client() as client:
+        status = client.post("/score?fidelity=exact", files=[("files", SAMPLE)] * 4, timeout=120).status_code
+    return {"status": status, "worker_replaced": server.worker.pid != worker.pid}
 
 
 def reload_model(server: Server, requests: Requests) -> dict[str, Any]:  # noqa: ARG001
@@ -73,7 +73,7 @@ def dawdle(server: Server, requests: Requests) -> dict[str, Any]:
 FAULTS: dict[str, tuple[str, Callable[[Server, Requests], dict[str, Any]]]] = {
     "none": ("nothing", lambda _server, _requests: {}),
     "kill": ("the worker is killed (SIGKILL)", kill_worker),
-    "starve": ("the worker gets no more memory for 5 s", starve_worker),
+    "starve": ("the worker's memory runs out", starve_worker),
     "reload": ("the model is reloaded, twice", reload_model),
     "hang_up": ("200 further clients hang up at once", hang_up),
     "dawdle": ("200 further clients send a byte a second", dawdle),

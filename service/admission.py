@@ -85,10 +85,9 @@ class Lateness:
         self._mean = 0.0
         self._deviation = 0.0
 
-    @property
-    def seconds(self) -> float:
-        """To be added to what is foretold."""
-        return max(0.0, self._mean + 2 * self._deviation)
+    def left(self, within: float) -> float:
+        """What is left of so many seconds: half at least, so that one bad moment does not close the door for long."""
+        return within - min(max(0.0, self._mean + 2 * self._deviation), within / 2)
 
     def learn(self, late: float) -> None:
         """Note that a request was answered so much later than was foretold, in seconds; earlier, if negative."""
@@ -158,7 +157,7 @@ class Admission:
         backlog = self.backlog
         excess = max(
             min(backlog + cost - self._limit, backlog),
-            min(ahead + cost - self._rate.cost(max(0.0, within - self._lateness.seconds)), ahead),
+            min(ahead + cost - self._rate.cost(self._lateness.left(within)), ahead),
         )
         if excess > 0:
             raise OverloadedError(min(max(1, math.ceil(self._rate.seconds(excess))), _LONGEST_RETRY))

@@ -147,3 +147,15 @@ def test_a_request_that_was_given_up_early_says_nothing_of_lateness() -> None:
     for _ in range(100):
         admission.release(admission.admit(2, ahead=4))
     admission.check(2, ahead=4, within=3.1)
+
+
+def test_half_of_the_time_is_always_there_for_what_is_foretold() -> None:
+    clock = Clock()
+    admission = Admission(1000, rate_of((1, 2)), clock)
+    for _ in range(20):
+        ticket = admission.admit(2, ahead=4, within=600)
+        clock.now += 300
+        admission.release(ticket)
+    admission.check(2, ahead=4, within=6)  # done in 3 s, by the rate
+    with pytest.raises(OverloadedError):
+        admission.check(2, ahead=4, within=5.9)
