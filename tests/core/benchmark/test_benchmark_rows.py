@@ -16,6 +16,7 @@ from pcdm_core.benchmark.measure import fitted, measured_row
 from pcdm_core.benchmark.peers import wavelet_energies
 from pcdm_core.benchmark.rows import calibrated_row
 from pcdm_core.detection import (
+    ALIGNMENT,
     CODECS,
     SPECTRUM,
     Calibration,
@@ -37,6 +38,7 @@ LAYOUT = FeatureLayout(
         *("bits_per_dim", "reconstruction", "prior_scale_1", "prior_scale_2", "diffusion_scale_1", "diffusion_scale_2"),
         *CODECS,
         *(f"{kind}_scale_{scale}_node_0_band_0" for scale in (1, 2) for kind in SPECTRUM),
+        *("alignment_scale_1_node_0_band_0_colour_0", "neighbour_alignment_scale_1_node_0_band_0"),
     )
 )
 
@@ -50,8 +52,9 @@ def material(count: int, seed: int, *, odd: bool = False) -> Material:
     # The logits are the first three features: certain for what is normal, undecided for what is odd.
     centres = np.eye(3, 8)[labels] * (0 if odd else 8)
     features = torch.from_numpy(centres + random.normal(0, 1, (count, 8))).float()
-    # Errors and norms, and all that makes up the likelihood, are larger for what is odd.
-    columns = np.where([name.startswith(SPECTRUM) for name in LAYOUT.names], 9 if odd else 0, 7 if odd else 3)
+    # Errors, norms, angles, and all that makes up the likelihood, are larger for what is odd.
+    grown = [name.startswith((*SPECTRUM, *ALIGNMENT)) for name in LAYOUT.names]
+    columns = np.where(grown, 9 if odd else 0, 7 if odd else 3)
     # The last term is what the ratio of scales and the typicality of scales go by: it grows by more than the first.
     columns = columns + np.array([odd * 4 if name == "diffusion_scale_2" else 0 for name in LAYOUT.names])
     columns = columns - np.array([odd * 9 if name in CODECS else 0 for name in LAYOUT.names])
