@@ -47,18 +47,19 @@ but {uninvited} with a 429 and `Retry-After`.
 
 ![Goodput and latency](PICTURE)
 
-## Faults
+## Memory
+
+{memory_requests:,} requests from 8 clients, after a tenth as many to warm up: all processes of the service together
+had {first:.0f} MB before and {last:.0f} MB after, **{growth:+.1%}** (memory of their own, without what they share).
+"""
+
+FAULTS_REPORT = """## Faults
 
 At half of that load, {fault_seconds:.0f} s each; the fault comes after about 10 s. *As before after*: from the fault
 until the last request that was not answered within {deadline:g} s was due. The API was asked for its health ten times
 a second.
 
 {faults}
-
-## Memory
-
-{memory_requests:,} requests from 8 clients, after a tenth as many to warm up: all processes of the service together
-had {first:.0f} MB before and {last:.0f} MB after, **{growth:+.1%}** (memory of their own, without what they share).
 """
 
 
@@ -89,13 +90,16 @@ def report(document: dict[str, Any], picture: str) -> str:
         goodput_ratio=twice["goodput"] / own["1.0"]["goodput"],
         refused=twice["requests"] - twice["statuses"]["200"],
         uninvited=twice["requests"] - twice["statuses"]["200"] - twice["invited"],
-        fault_seconds=document["faults"]["none"]["seconds"],
-        faults=_faults(document["faults"]),
         memory_requests=memory["requests"] * 10 // 11,
         first=memory["resident"][0] / 1e6,
         last=memory["resident"][-1] / 1e6,
         growth=memory["growth"],
     )
+    if "faults" in document:
+        found = document["faults"]
+        page += "\n" + FAULTS_REPORT.format(
+            deadline=DEADLINE, fault_seconds=found["none"]["seconds"], faults=_faults(found)
+        )
     return page.replace("PICTURE", picture)
 
 
