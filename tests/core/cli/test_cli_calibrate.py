@@ -129,7 +129,7 @@ def test_an_ensemble_is_calibrated_of_the_members_asked_for(workshop: Path, tmp_
         (("--compare", "typicality"), "--compare: others are fitted on --fit"),
         (("--fit", "smooth.npz", "--compare", "forest"), "--id and --ood, give these"),
         (("--fit", "smooth.npz", "--member", "typicality"), "only --detector ensemble has members"),
-        (("--fit", "smooth.npz", "--detector", "forest"), "unknown detector 'forest'; known: bits_per_dim"),
+        (("--fit", "smooth.npz", "--detector", "forest"), "unknown detector 'forest'; known: alignment, bits_per_dim"),
         (("--fit", "smooth.npz", "--detector", "ensemble", "--member", "forest"), "unknown member 'forest'"),
         (("--member", "typicality"), "--member: only with --fit"),
     ],
