@@ -37,7 +37,7 @@ LABEL org.opencontainers.image.title="pcdm" \
       org.opencontainers.image.licenses="Apache-2.0"
 WORKDIR /srv/pcdm
 # All that may be written is /tmp: large uploads wait there. Threads that wait for one another spin for a moment only:
-# for longer they would take what others need, and without it small networks are a third slower (docs/deploy.md).
+# for longer they would take what others need, and without it small networks are much slower (docs/deploy.md).
 ENV PATH=/opt/pcdm/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -7,6 +7,8 @@ from typing import Final
 __all__ = ["Admission", "DrainRate", "Lateness", "OverloadedError", "Ticket"]
 
 _LONGEST_RETRY: Final = 300
+# What subtracting the costs of all units one by one may leave of their sum.
+_ROUNDING: Final = 1e-9
 
 
 class OverloadedError(RuntimeError):
@@ -101,16 +103,22 @@ class Ticket:
 
     Attributes:
         left: Cost of its units that are not finished.
-        due: When it should be finished, by the clock of the one who admits.
+        due: When it should be finished, by the clock of the one who admits; None where there turned out to be more to
+            do than was planned.
     """
 
     def __init__(self, cost: float, due: float) -> None:
         self.left = cost
-        self.due = due
+        self.due: float | None = due
 
     def finish(self, cost: float) -> None:
         """Note that a unit of this cost has its final result."""
-        self.left = max(0.0, self.left - cost)
+        left = self.left - cost
+        self.left = left if left > _ROUNDING else 0.0
+
+    def prolong(self) -> None:
+        """Note that a unit goes on: nothing was foretold of that."""
+        self.due = None
 
 
 class Admission:
@@ -164,9 +172,12 @@ class Admission:
 
     def release(self, ticket: Ticket) -> None:
         """Forget a request, finished or not."""
-        if ticket in self._tickets:
-            self._tickets.discard(ticket)
-            late = self._clock() - ticket.due
-            # One that was given up says only that it would have been later than that.
-            if late > 0 or not ticket.left:
-                self._lateness.learn(late)
+        if ticket not in self._tickets:
+            return
+        self._tickets.discard(ticket)
+        if ticket.due is None:
+            return
+        late = self._clock() - ticket.due
+        # One that was given up says only that it would have been later than that.
+        if late > 0 or not ticket.left:
+            self._lateness.learn(late)

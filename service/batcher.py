@@ -213,7 +213,7 @@ class Batcher:
             reason = self._reason(batch, idle)
             for job, _ in batch:
                 job.passage.began()
-            finished = 0.0
+            finished, ran = 0.0, False
             units = [job.units[item.index] for job, item in batch]
             self._running = math.fsum(unit.cost for unit in units)
             self._rate.begin()
@@ -223,13 +223,14 @@ class Batcher:
                     raise RuntimeError(f"the scorer gave {len(results)} results for {len(batch)} units")
                 for (job, item), result in zip(batch, results, strict=True):
                     finished += self._place(job, item.index, result)
+                ran = True
             except WorkerDiedError as error:
                 self._retry(batch, error)
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
             self._running = 0.0
             took = self._rate.end(finished, idle=reason == "idle")
-            if reason != "retry":  # of whose buckets there is one for each image
+            if ran and reason != "retry":  # of whose buckets there is one for each image
                 self._sizes.learn(units[0].bucket, len(units), took)
             self._observer.ran(len(batch), reason, took)
 
@@ -255,6 +256,7 @@ class Batcher:
         if following is None:
             job.put(index, result)
             return job.units[index].cost
+        job.ticket.prolong()
         if self._is_awaited(job):
             job.units[index] = following
             self._enqueue(job, _Item(index))

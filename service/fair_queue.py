@@ -67,7 +67,7 @@ class FairQueue(Generic[Owner, Item]):
         self._max_items = max_items
         self._max_cost = max_cost
         # Of each owner, those with items, oldest first; insertion order decides between equals.
-        self._waiting: dict[Owner, deque[_Portion[Owner, Item]]] = {}
+        self._waiting: dict[Owner, list[_Portion[Owner, Item]]] = {}
         # Virtual time up to which an owner has asked, until it is discarded.
         self._asked: dict[Owner, float] = {}
         self._now = 0.0
@@ -80,7 +80,7 @@ class FairQueue(Generic[Owner, Item]):
 
     def add(self, owner: Owner, bucket: Hashable, item: Item, cost: float) -> None:
         """Append an item. How much an owner has asked for is remembered until it is discarded."""
-        portions = self._waiting.setdefault(owner, deque())
+        portions = self._waiting.setdefault(owner, [])
         if not portions or portions[-1].room < cost:
             start = max(self._asked.get(owner, 0.0), self._now)
             portions.append(_Portion(owner, start, self._max_cost))
@@ -138,7 +138,7 @@ class FairQueue(Generic[Owner, Item]):
         return batch, spent
 
     def _tidy(self, owner: Owner) -> None:
-        left = deque(portion for portion in self._waiting[owner] if portion.lanes)
+        left = [portion for portion in self._waiting[owner] if portion.lanes]
         if left:
             self._waiting[owner] = left
         else:

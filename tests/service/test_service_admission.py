@@ -159,3 +159,30 @@ def test_half_of_the_time_is_always_there_for_what_is_foretold() -> None:
     admission.check(2, ahead=4, within=6)  # done in 3 s, by the rate
     with pytest.raises(OverloadedError):
         admission.check(2, ahead=4, within=5.9)
+
+
+def test_a_request_that_was_early_says_so_whatever_its_units_cost() -> None:
+    clock = Clock()
+    admission = Admission(1000, rate_of((1, 2)), clock)
+    for _ in range(10):
+        late = admission.admit(1, ahead=4, within=600)
+        clock.now += 60
+        admission.release(late)
+    for _ in range(200):
+        early = admission.admit(1, ahead=4)
+        for _ in range(10):
+            early.finish(0.1)  # ten times that, one after the other, is not quite 1
+        admission.release(early)
+    admission.check(1, ahead=4, within=2.6)
+
+
+def test_a_request_with_more_to_do_than_was_planned_says_nothing_of_lateness() -> None:
+    clock = Clock()
+    admission = Admission(1000, rate_of((1, 2)), clock)
+    for _ in range(100):
+        ticket = admission.admit(2, ahead=4)
+        clock.now += 60
+        ticket.prolong()
+        ticket.finish(2)
+        admission.release(ticket)
+    admission.check(2, ahead=4, within=3.1)

@@ -176,6 +176,33 @@ async def test_work_beyond_the_limit_is_refused_until_there_is_room() -> None:
     await batcher.stop()
 
 
+async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    async with batching(scorer) as batcher:
+        with pytest.raises(ModelFailedError):
+            await start(batcher, 255, 1, 2, 3)
+        await start(batcher, 10, 11, 12, 13)
+        await start(batcher, 20, 21, 22, 23)
+    # Only the second was measured: half as many are tried next.
+    assert scorer.batches == [[255, 1, 2, 3], [10, 11, 12, 13], [20, 21], [22, 23]]
+
+
+async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late() -> None:
+    scorer = SteeredScorer()
+    now = 0.0
+    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    steps = np.array([[[[1, 0, 3]]]], dtype=np.uint8)
+    asked = asyncio.create_task(batcher.score(steps, ONE_CALL))
+    await until(scorer.started.is_set)
+    now = 100.0
+    scorer.gate.set()
+    await asked
+    assert len(scorer.batches) == 4
+    assert batcher._admission._lateness.left(10) == 10
+    await batcher.stop()
+
+
 async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -> None:
     scorer = SteeredScorer()
     now = 0.0

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ import torch
 from model_folders import encode_array, noise_images, save_model
 from pydantic import ValidationError
 from service_doubles import InThread, SteeredModel, check_problem, until, until_ready, upload
-from service_process import COMMAND
-from torch import Tensor, nn
+from service_process import COMMAND, ROOT
 
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig
 from pcdm_core.scoring import CascadeScorer
 from service import Settings, create_app
 from service.engine import Engine
 from service.runner import RefusedError
+
+# Small networks live with the tests of the core; pytest finds only a test's own folder.
+sys.path.append(str(ROOT / "tests" / "core" / "scoring"))
+
+from tiny_scorers import OneLayer  # isort: skip
 
 without_cuda = pytest.mark.skipif(torch.cuda.device_count() > 0, reason="there is a CUDA device")
 
@@ -85,17 +90,6 @@ def test_the_command_ends_with_the_reason(tmp_path: Path) -> None:
     ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith("error: the device cuda is not there: there is cpu")
-
-
-class OneLayer(nn.Module):
-    """A network that is compiled in seconds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Conv2d(3, 3, 3, padding=1)
-
-    def forward(self, z: Tensor, gamma: Tensor, _: Tensor | None) -> Tensor:
-        return torch.tanh(self.layer(z) * gamma[:, None, None, None])
 
 
 def load_one_layer(folder: Path) -> CascadeScorer:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_scorers import random_pictures, small_scorer
-from torch import Tensor, nn
+from tiny_scorers import OneLayer, random_pictures, small_scorer
 
 from pcdm_core.model import UnavailableError
 from pcdm_core.scoring import CascadeScorer, Execution, Fidelity, Score, Unit
@@ -114,17 +113,6 @@ def test_what_the_compiler_says_is_told() -> None:
     scorer._compiled = CompiledNetworks(scorer.cascade, LADDER, backend=broken)
     with pytest.raises(UnavailableError, match=r"cannot be compiled: .*no room on the disk"):
         scorer._compiled.warm_up(scorer._evaluate_blank)
-
-
-class OneLayer(nn.Module):
-    """A network that is compiled in seconds."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Conv2d(3, 3, 3, padding=1)
-
-    def forward(self, z: Tensor, gamma: Tensor, _: Tensor | None) -> Tensor:
-        return torch.tanh(self.layer(z) * gamma[:, None, None, None])
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++, which torch.compile needs, is not installed")
