@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pcdm_core.scoring import Fidelity, Score, Scorer, Unit, UnitResult
 from service.admission import Admission, DrainRate, Ticket
 from service.batch_sizes import BatchSizes
+from service.combiner import Combiner
 from service.fair_queue import FairQueue
 from service.observer import DispatchReason, Observer, Passage
 from service.runner import ModelFailedError, Runner, WorkerDiedError
@@ -62,8 +63,8 @@ class Batcher:
     """Scores images of concurrent requests in shared batches.
 
     A batch leaves at once when the worker is idle; while that is busy, or not up, the queue fills. All methods belong
-    to the event loop; `plan` and `combine`, which must not depend on state that changes, run in a pool of threads where
-    there are several images.
+    to the event loop; `plan`, which must not depend on state that changes, runs in a pool of threads where there are
+    several images, and `combine` as `Combiner` says.
 
     A batch that the worker does not survive is tried once more, image by image: whoever only shared it with the image
     at fault is answered as if nothing had happened.
@@ -93,6 +94,7 @@ class Batcher:
     ) -> None:
         self._scorer = scorer
         self._runner = runner
+        self._combiner = Combiner(scorer)
         self._observer = Observer() if observer is None else observer
         self._max_batch = max_batch
         self._batch_limit = batch_limit
@@ -142,18 +144,12 @@ class Batcher:
             WorkerDiedError: The worker died twice of one of these images.
             StoppedError: The batcher was stopped first.
         """
-        # A single image is planned and judged sooner than a thread hears of it.
-        single = len(images) == 1
-        units = (
-            self._scorer.plan(images, settings)
-            if single
-            else await asyncio.to_thread(self._scorer.plan, images, settings)
-        )
+        if len(images) == 1:  # planned sooner than a thread hears of it
+            units = self._scorer.plan(images, settings)
+        else:
+            units = await asyncio.to_thread(self._scorer.plan, images, settings)
         self._image_costs[settings] = math.fsum(unit.cost for unit in units) / max(1, len(images))
-        results = await self.run(units, until)
-        if single:
-            return self._scorer.combine(units, results)
-        return await asyncio.to_thread(self._scorer.combine, units, results)
+        return await self._combiner.combine(units, await self.run(units, until))
 
     async def run(self, units: Sequence[Unit], until: float = math.inf) -> list[UnitResult]:
         """Run the units of one request and return their results, aligned. Cancelling drops what has not run yet.

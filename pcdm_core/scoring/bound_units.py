@@ -18,7 +18,11 @@ __all__ = ["combine_bound"]
 
 
 def combine_bound(
-    parts: Sequence[tuple[Unit, NDArray[np.float64]]], cascade: Cascade, levels: Sequence[NoiseLevels]
+    parts: Sequence[tuple[Unit, NDArray[np.float64]]],
+    cascade: Cascade,
+    levels: Sequence[NoiseLevels],
+    *,
+    codecs: bool = True,
 ) -> Score:
     """The bound of one image, with its terms and its features, in the columns of `feature_layout`; no verdict yet.
 
@@ -26,6 +30,7 @@ def combine_bound(
         parts: Units of the image and their values, in any order.
         cascade: The model.
         levels: Noise levels and weights of every scale at the units' fidelity.
+        codecs: Whether the features have the sizes in lossless codecs.
     """
     fidelity, scales = parts[0][0].fidelity, cascade.transform.scales
     to_bits = 1 / (cascade.config.dimensions * log(2))
@@ -53,7 +58,7 @@ def combine_bound(
     if fidelity.replicates > 1:
         stderr = float(totals.std(ddof=1) / sqrt(fidelity.replicates) * to_bits)
     terms = np.concatenate((without_network.mean(0), mean_diffusion.sum(1))) * to_bits
-    codecs = codec_bits_per_dim(parts[0][0].image)
+    sizes = codec_bits_per_dim(parts[0][0].image) if codecs else ()
     spectrum = np.log(np.concatenate([spectra[place] for place in sorted(spectra)]) + 1e-12)
     alignment = np.concatenate([aligned[place] for place in sorted(aligned)])
     embedded = _embedded(nats, mean_diffusion, levels)
@@ -68,7 +73,7 @@ def combine_bound(
         diffusion=mean_diffusion * to_bits,
         embedded_bits_per_dim=None if embedded is None else embedded * to_bits,
         network_calls=sum(unit.scale > 0 for unit, _ in parts),
-        features=np.concatenate(([nats * to_bits], terms, codecs, spectrum, alignment, *_of_middles(middles))),
+        features=np.concatenate(([nats * to_bits], terms, sizes, spectrum, alignment, *_of_middles(middles))),
     )
 
 

@@ -59,7 +59,7 @@ class FindingsCache:
             "batch_size": scorer.batch_size,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "codecs": [PIL.__version__, features.version("webp"), features.version("zlib")],
+            "codecs": [PIL.__version__, features.version("webp"), features.version("zlib")] if scorer.codecs else None,
             "processor": [scorer.cascade.device.type, torch.backends.cpu.get_cpu_capability()],
         }
         self._identity = json.dumps(identity, sort_keys=True).encode()

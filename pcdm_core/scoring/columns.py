@@ -16,11 +16,11 @@ def term_names(scales: int) -> list[str]:
     return ["reconstruction", *(f"{kind}_scale_{s}" for kind in ("prior", "diffusion") for s in range(1, scales + 1))]
 
 
-def feature_layout(cascade: Cascade, fidelity: Fidelity) -> FeatureLayout:
+def feature_layout(cascade: Cascade, fidelity: Fidelity, *, codecs: bool = True) -> FeatureLayout:
     """The columns of `Score.features`.
 
-    These are the bound, its terms, sizes in lossless codecs, the spectrum, alignments, and activations. The flow has
-    none: its features are those of the calibrated fidelity, or empty.
+    These are the bound, its terms, sizes in lossless codecs (where they are wanted), the spectrum, alignments, and
+    activations. The flow has none: its features are those of the calibrated fidelity, or empty.
     """
     if fidelity.method == "flow":
         return FeatureLayout(())
@@ -48,7 +48,8 @@ def feature_layout(cascade: Cascade, fidelity: Fidelity) -> FeatureLayout:
             for kind in MIDDLE
             for channel in range(network.channels * network.multipliers[-1])
         ]
-    return FeatureLayout(("bits_per_dim", *term_names(transform.scales), *CODECS, *spectrum, *alignment, *middle))
+    sizes = CODECS if codecs else ()
+    return FeatureLayout(("bits_per_dim", *term_names(transform.scales), *sizes, *spectrum, *alignment, *middle))
 
 
 def with_activations(fidelity: Fidelity, *detectors: Detector) -> Fidelity:

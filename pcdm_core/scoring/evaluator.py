@@ -48,11 +48,13 @@ class Evaluator:
     Attributes:
         cascade: In evaluation mode, without gradients.
         precision: Autocast of the networks' inner part.
+        codecs: Whether features have the sizes in lossless codecs, which take longer than all other sums.
     """
 
     def __init__(self, cascade: Cascade, precision: Precision) -> None:
         self.cascade = cascade.eval().requires_grad_(False)
         self.precision: Precision = precision
+        self.codecs = True
         self._known_levels: dict[tuple[Method, int, Rule], list[NoiseLevels]] = {}
         self._compiled: CompiledNetworks | None = None
 
@@ -116,7 +118,7 @@ class Evaluator:
         fidelity = parts[0][0].fidelity
         if fidelity.method == "flow":
             return combine_flow(parts, self.cascade)
-        return combine_bound(parts, self.cascade, self.levels(fidelity))
+        return combine_bound(parts, self.cascade, self.levels(fidelity), codecs=self.codecs)
 
     def latents(self, units: Sequence[Unit]) -> Latents:
         """Images of units, their clean coefficients and a sample of their ``z_0``."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pcdm_core.data import Preprocessing
 from pcdm_core.detection import Calibration, CalibrationIdentity, CalibrationMismatchError, FeatureLayout
+from pcdm_core.detection.layout import CODECS
 from pcdm_core.likelihood import CALLS_PER_STEP, require_density
 from pcdm_core.model import Cascade, load_pretrained
 from pcdm_core.scoring.columns import feature_layout
@@ -70,6 +71,7 @@ class CascadeScorer(Evaluator):
             known["fast"] = Fidelity.model_validate(calibration.identity.fidelity)
         self.fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType(known)
         if calibration is not None:
+            self.codecs = not set(CODECS).isdisjoint(calibration.detector.kinds)
             self._seen = self._seen_by(calibration)
 
     @classmethod
@@ -135,7 +137,7 @@ class CascadeScorer(Evaluator):
 
     def layout(self, fidelity: Fidelity) -> FeatureLayout:
         """What stands in which column of the features of an evaluation at these settings; empty for the flow."""
-        return feature_layout(self.cascade, fidelity)
+        return feature_layout(self.cascade, fidelity, codecs=self.codecs)
 
     def findings(self, images: NDArray[np.uint8], fidelity: Fidelity) -> Findings:
         """What an evaluation at these settings finds out about images, uint8, ``[N, C, H, W]``.

@@ -155,3 +155,15 @@ def test_a_detector_that_sees_more_than_was_evaluated_is_refused() -> None:
     calibration = Calibration.fit(features[:20], features[20:], identity=scorer.identity(FIDELITY, "middle"))
     with pytest.raises(CalibrationMismatchError, match="the evaluation has no middle_mean, middle_std"):
         small_scorer(calibration=calibration)
+
+
+@pytest.mark.parametrize(("name", "codecs"), [("complexity", True), ("spectrum", False)])
+def test_codecs_run_only_for_detectors_that_see_their_sizes(name: str, codecs: bool) -> None:
+    plain = small_scorer()
+    found = Findings.of(plain.score(random_pictures(40), FIDELITY), plain.layout(FIDELITY))
+    seen = found.seen_by(detector_named(name, found.layout))
+    calibration = Calibration.fit(seen[:20], seen[20:], identity=plain.identity(FIDELITY, name))
+    scorer = small_scorer(calibration=calibration)
+    layout = scorer.layout(FIDELITY)
+    assert ("png_bits_per_dim" in layout.names) == codecs
+    assert scorer.score(random_pictures(1))[0].features.shape == (len(layout),)
