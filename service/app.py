@@ -10,6 +10,7 @@ from opentelemetry.trace import TracerProvider
 
 from pcdm_core.scoring import CascadeScorer
 from service.authentication import ApiKeyMiddleware, describe_keys, open_paths
+from service.decoding import Decoder
 from service.docs_page import install_docs_page
 from service.engine import Engine
 from service.health import HealthServer
@@ -57,7 +58,7 @@ def create_app(
     health = None
     if settings.metrics_port is not None:
         health = HealthServer(engine, telemetry.metrics.registry, settings.host, settings.metrics_port)
-    decoders = CapacityLimiter(settings.decode_threads)
+    threads = CapacityLimiter(settings.decode_threads)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -100,9 +101,9 @@ def create_app(
     app.include_router(health_router(engine))
     if health is None:
         app.include_router(metrics_router(telemetry.metrics.registry))
-    app.include_router(score_router(engine, settings, decoders, telemetry))
+    app.include_router(score_router(engine, settings, Decoder(settings.decode_limits, threads), telemetry))
     app.include_router(models_router(engine, settings))
-    app.include_router(inference_router(engine, settings, decoders, telemetry))
+    app.include_router(inference_router(engine, settings, threads, telemetry))
     tell_problems_alone(app)
     if keys:
         describe_keys(app, exempt)

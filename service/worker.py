@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
+import os
 import pickle
 import threading
 import time
@@ -27,6 +28,10 @@ _CONTEXT.set_forkserver_preload(["service.worker_process"])
 # Bytes that the pipe takes in whether or not the worker reads them, as it has read all that was sent before: then no
 # thread is needed to wait for it.
 _AT_ONCE: Final = 16_384
+# How often OpenMP's threads look whether they may go on before they sleep. Its own default is to look for ever: that is
+# no faster where nothing else runs, and many times slower where anything does, as the one that waits takes the
+# processor of the one that it waits for.
+_SPINS: Final = "1000"
 
 
 class _Process:
@@ -49,6 +54,9 @@ class _Process:
         self._killed = False
         self._hung: str | None = None
         self._sending = threading.Lock()
+        # Read by OpenMP as it is loaded: by the server that workers are forked from, before the first of them.
+        if "OMP_WAIT_POLICY" not in os.environ:
+            os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
         self._pipe, self._far_end = _CONTEXT.Pipe()
         arguments = (self._far_end, load, folder)
         self._process = _CONTEXT.Process(target=serve_units, args=arguments, name="pcdm worker", daemon=True)

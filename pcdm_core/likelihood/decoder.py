@@ -11,8 +11,8 @@ from pcdm_core.model import Cascade, alpha_sigma
 
 __all__ = ["lattice_position", "prior", "prior_term", "reconstruction", "reconstruction_by_pixel"]
 
-# exp(-750) is zero in float64: what lies further from the largest term of a sum leaves no trace in it.
-_VANISHES = 750.0
+# exp(-45) is 3e-20: terms that are smaller by more than that leave no trace in a float64 sum.
+_VANISHES = 45.0
 
 
 def reconstruction(cascade: Cascade, images: Tensor, z0: tuple[Tensor, ...]) -> Tensor:
@@ -41,14 +41,15 @@ def reconstruction_by_pixel(cascade: Cascade, images: Tensor, z0: tuple[Tensor, 
     # The sum runs over all levels that can be seen in it beside the nearest one: at k steps from that, the exponent is
     # lower by (k^2 - k) / (2 spread^2) at least.
     reach = min(levels - 1, ceil(0.5 + sqrt(0.25 + 2 * _VANISHES * spread**2)))
-    total = torch.zeros_like(offset)
+    precision = 1 / spread**2
+    slope, total = offset * precision, torch.zeros_like(offset)
     for k in range(-reach, reach + 1):
         outside = (nearest + k < 0) | (nearest + k >= levels)
         # Left out before the exponential: far outside the lattice, those of levels that are not there would overflow.
-        exponent = (offset.square() - (offset - k).square()) / (2 * spread**2)
-        total += exponent.masked_fill(outside, float("-inf")).exp()
+        exponent = k * slope - 0.5 * k**2 * precision  # of exp((offset^2 - (offset - k)^2) / (2 spread^2))
+        total += exponent.masked_fill_(outside, float("-inf")).exp_()
     away = position - images.double()
-    return (away.square() - offset.square()) / (2 * spread**2) + total.log()
+    return 0.5 * precision * (away.square() - offset.square()) + total.log()
 
 
 def lattice_position(cascade: Cascade, z0: tuple[Tensor, ...]) -> tuple[Tensor, float]:

@@ -47,13 +47,13 @@ _NO_SUCH: Final = "There is no model of this name."
 _NOT_READY: Final = "The model is not loaded, its worker is being started, or the server is stopping."
 
 
-def inference_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, telemetry: Telemetry) -> APIRouter:
+def inference_router(engine: Engine, settings: Settings, threads: CapacityLimiter, telemetry: Telemetry) -> APIRouter:
     """The protocol's routes.
 
     Args:
         engine: What answers.
         settings: What the deployment chose.
-        decoders: Threads in which tensors are read.
+        threads: In which tensors are read.
         telemetry: Is told of images and answers.
     """
     router = APIRouter(prefix="/v2")
@@ -127,9 +127,7 @@ def inference_router(engine: Engine, settings: Settings, decoders: CapacityLimit
         with engine.serving(name) as model:
             async with deadline(timeout_ms, settings.request_timeout_ms) as until:
                 with telemetry.span("decode"):
-                    asked = await anyio.to_thread.run_sync(
-                        parse, body, json_length, model.image_shape, limiter=decoders
-                    )
+                    asked = await anyio.to_thread.run_sync(parse, body, json_length, model.image_shape, limiter=threads)
                 document, images = asked.document, asked.images
                 request.state.images = len(images)
                 parameters = document.parameters

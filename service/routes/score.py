@@ -2,15 +2,14 @@
 
 from typing import Annotated
 
-import anyio.to_thread
 import numpy as np
-from anyio import CapacityLimiter
 from fastapi import APIRouter, File, Query, Request, UploadFile
 
-from pcdm_core.data import DecodeLimits, PreparedImage, Preprocessing, decode_image
+from pcdm_core.data import PreparedImage
 from pcdm_core.scoring import FidelityName, Score
 from service.asked import admit
 from service.deadline import RequestTimeout, deadline
+from service.decoding import Decoder
 from service.engine import Engine
 from service.schemas import Errors, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
 from service.settings import Settings
@@ -19,22 +18,16 @@ from service.telemetry import Telemetry
 __all__ = ["score_router"]
 
 
-def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, telemetry: Telemetry) -> APIRouter:
+def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry: Telemetry) -> APIRouter:
     """Scores of uploaded images.
 
     Args:
         engine: What answers.
         settings: What the deployment chose.
-        decoders: Threads in which images are decoded.
+        decoder: Decodes uploads.
         telemetry: Is told of images and answers.
     """
     router = APIRouter()
-    limits = settings.decode_limits
-
-    async def decode(file: UploadFile, name: str, preprocessing: Preprocessing, strict: bool) -> PreparedImage:
-        # One more than allowed is enough to be refused; and never more than there is, as so much is allocated at once.
-        data = await file.read(min(limits.max_bytes, file.size or 0) + 1)
-        return await anyio.to_thread.run_sync(_prepare, data, name, limits, preprocessing, strict, limiter=decoders)
 
     @router.post(
         "/score",
@@ -72,7 +65,7 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 with telemetry.span("decode", **{"pcdm.images": len(files)}):
                     prepared = [
-                        await decode(file, name, served.scorer.preprocessing, strict)
+                        await decoder.decode(file, name, served.scorer.preprocessing, strict=strict)
                         for name, file in zip(names, files, strict=True)
                     ]
                 scores = await served.score(np.stack([image.pixels for image in prepared]), asked, until)
@@ -88,10 +81,6 @@ def score_router(engine: Engine, settings: Settings, decoders: CapacityLimiter, 
         return answer
 
     return router
-
-
-def _prepare(data: bytes, name: str, limits: DecodeLimits, preprocessing: Preprocessing, strict: bool) -> PreparedImage:
-    return preprocessing.prepare(decode_image(data, name=name, limits=limits), name=name, strict=strict)
 
 
 def _result(name: str, image: PreparedImage, score: Score) -> ImageScore:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny_benches import CARD, write_bench
 from typer.testing import CliRunner
 
@@ -72,7 +73,7 @@ def test_it_says_what_it_was_made_with(bench: Path, tmp_path: Path) -> None:
         f"pcdm benchmark {bench}/model --fit '{bench}/smooth.npz[:60]' --in '{bench}/smooth.npz[60:]' "
         f"--out {bench}/noise.npz --limit 15"
     )
-    assert made["machine"]["threads"] == 2
+    assert made["machine"]["threads"] == torch.get_num_threads()
     assert made["machine"]["packages"]["torch"]
     assert found["digest"] == CascadeScorer.from_pretrained(bench / "model").digest
     assert (found["fit"]["images"], found["in"]["images"], found["out"][0]["images"]) == (60, 15, 15)

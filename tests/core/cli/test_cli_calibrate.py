@@ -193,7 +193,7 @@ def test_a_report_in_no_folder_is_refused_before_anything_is_scored(
 
 # As `pcdm`, with the threads that tests have: sums are split among them.
 _ROOT = Path(__file__).parents[3]
-_PCDM = "import torch; torch.set_num_threads(2); from pcdm_core.cli import app; app()"
+_PCDM = "import torch; torch.set_num_threads(1); from pcdm_core.cli import app; app()"
 
 
 def kill_in_the_middle(arguments: list[str], cache: Path) -> None:
