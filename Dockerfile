@@ -36,15 +36,13 @@ LABEL org.opencontainers.image.title="pcdm" \
       org.opencontainers.image.description="An out-of-distribution gate for image models" \
       org.opencontainers.image.licenses="Apache-2.0"
 WORKDIR /srv/pcdm
-# All that may be written is /tmp: large uploads wait there. Threads that wait for one another spin for a moment only:
-# for longer they would take what others need, and without it small networks are much slower (docs/deploy.md).
+# All that may be written is /tmp: large uploads wait there.
 ENV PATH=/opt/pcdm/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
     MPLCONFIGDIR=/tmp \
     PROMETHEUS_DISABLE_CREATED_SERIES=true \
-    GOMP_SPINCOUNT=10000 \
     PCDM_HOST=0.0.0.0 \
     PCDM_PORT=8000
 # By number, so that an orchestrator can see that it is not root.

@@ -31,7 +31,7 @@ _AT_ONCE: Final = 16_384
 # How often OpenMP's threads look whether they may go on before they sleep. Its own default is to look for ever: that is
 # no faster where nothing else runs, and many times slower where anything does, as the one that waits takes the
 # processor of the one that it waits for.
-_SPINS: Final = "1000"
+_SPINS: Final = "10000"
 
 
 class _Process:

@@ -9,8 +9,9 @@ import torch
 
 __all__ = ["memory_errors"]
 
-# Of the allocator for CPUs, whose errors are of no class of their own.
-_NO_MEMORY = "can't allocate memory"
+# Of the allocator for CPUs and of oneDNN, whose errors are of no class of their own. The latter says so for little else,
+# and a fresh process is what helps against that too.
+_NO_MEMORY = ("can't allocate memory", "could not create a primitive")
 
 
 @contextmanager
@@ -19,6 +20,6 @@ def memory_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY in str(error):
+        if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY):
             raise MemoryError(str(error)) from error
         raise

@@ -81,7 +81,7 @@ def is_running(pid: int) -> bool:
 async def test_threads_of_the_networks_do_not_take_each_others_processor(folder: Path, scorer: FragileScorer) -> None:
     async with working(folder, scorer.digest) as worker:
         environment = await asyncio.to_thread(Path(f"/proc/{await until_up(worker)}/environ").read_bytes)
-    assert b"GOMP_SPINCOUNT=1000" in environment.split(b"\0")
+    assert b"GOMP_SPINCOUNT=10000" in environment.split(b"\0")
 
 
 async def test_results_are_those_of_the_scorer_itself(folder: Path, scorer: FragileScorer) -> None:
