@@ -9,8 +9,8 @@ import torch
 
 __all__ = ["memory_errors"]
 
-# Of the allocator for CPUs and of oneDNN, whose errors are of no class of their own. The latter says so for little else,
-# and a fresh process is what helps against that too.
+# Of the allocator for CPUs and of oneDNN, whose errors are of no class of their own. The latter says so for little
+# else, and a fresh process is what helps against that too.
 _NO_MEMORY = ("can't allocate memory", "could not create a primitive")
 
 
