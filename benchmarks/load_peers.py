@@ -25,6 +25,7 @@ from PIL import Image
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
 from service import Settings, create_app
 from service.http_protocol import SERVER_OPTIONS
+from service.served_model import load_for_verdicts
 
 MOST_IMAGES, WAIT = 16, 0.005
 """Of a LitServe batch, and how long it waits for more, seconds: the best of those tried here."""
@@ -45,7 +46,7 @@ def answer(scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def plain(model: Path) -> FastAPI:
-    app, lock, scorer = FastAPI(), threading.Lock(), CascadeScorer.from_pretrained(model)
+    app, lock, scorer = FastAPI(), threading.Lock(), load_for_verdicts(model)
 
     @app.get("/readyz")
     async def ready() -> None:
@@ -67,8 +68,8 @@ class Batched(litserve.LitAPI):  # type: ignore[misc]  # has no types
         super().__init__(max_batch_size=MOST_IMAGES, batch_timeout=WAIT, api_path="/score")
         self.model = model
 
-    def setup(self, device: str) -> None:
-        self.scorer = CascadeScorer.from_pretrained(self.model, device=device)
+    def setup(self, device: str) -> None:  # noqa: ARG002
+        self.scorer = load_for_verdicts(self.model)  # on the processor, as all that is compared here
 
     def decode_request(self, request) -> Images:  # type: ignore[no-untyped-def]  # a form, which LitServe finds out by itself
         return np.stack([pixels(file.file.read()) for file in request.getlist("files")])

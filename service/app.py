@@ -8,7 +8,6 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from opentelemetry.trace import TracerProvider
 
-from pcdm_core.scoring import CascadeScorer
 from service.authentication import ApiKeyMiddleware, describe_keys, open_paths
 from service.decoding import Decoder
 from service.docs_page import install_docs_page
@@ -20,7 +19,7 @@ from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdM
 from service.problems import install_problem_handlers
 from service.reload_signal import reload_on_signal
 from service.routes import health_router, inference_router, metrics_router, models_router, score_router
-from service.served_model import Launch, Load, launch_worker
+from service.served_model import Launch, Load, launch_worker, load_for_verdicts
 from service.settings import Settings
 from service.telemetry import NO_TELEMETRY, Telemetry, TelemetryMiddleware
 
@@ -30,7 +29,7 @@ __all__ = ["create_app"]
 def create_app(
     settings: Settings | None = None,
     *,
-    load: Load = CascadeScorer.from_pretrained,
+    load: Load = load_for_verdicts,
     launch: Launch = launch_worker,
     tracer_provider: TracerProvider | None = None,
 ) -> FastAPI:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pcdm_core.data import Preprocessing
-from pcdm_core.scoring import Execution, Fidelity, FidelityName, Score, Scorer
+from pcdm_core.scoring import CascadeScorer, Execution, Fidelity, FidelityName, Score, Scorer
 from service.batcher import Batcher
 from service.drift import DriftWindow
 from service.observer import Observe
@@ -19,7 +19,7 @@ from service.runner import Runner
 from service.settings import Settings
 from service.worker import Worker
 
-__all__ = ["Launch", "Load", "ServedModel", "ServedScorer", "launch_worker", "load_prepared"]
+__all__ = ["Launch", "Load", "ServedModel", "ServedScorer", "launch_worker", "load_for_verdicts", "load_prepared"]
 
 
 class ServedScorer(Scorer, Protocol):
@@ -60,6 +60,11 @@ Load = Callable[[Path], ServedScorer]
 
 Launch = Callable[[Load, Path, ServedScorer], Runner]
 """Starts what runs the units that the scorer plans."""
+
+
+def load_for_verdicts(folder: Path) -> CascadeScorer:
+    """The model with its calibration, and without what that does not see."""
+    return CascadeScorer.from_pretrained(folder, complete=False)
 
 
 def load_prepared(load: Load, execution: Execution, folder: Path) -> ServedScorer:

@@ -56,6 +56,7 @@ class CascadeScorer(Evaluator):
         precision: Precision = "float32",
         calibration: Calibration | None = None,
         batch_size: int = 128,
+        complete: bool = True,
     ) -> None:
         super().__init__(cascade, precision)
         self.model_name = model_name
@@ -71,17 +72,21 @@ class CascadeScorer(Evaluator):
             known["fast"] = Fidelity.model_validate(calibration.identity.fidelity)
         self.fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType(known)
         if calibration is not None:
-            self.codecs = not set(CODECS).isdisjoint(calibration.detector.kinds)
+            self.codecs = complete or not set(CODECS).isdisjoint(calibration.detector.kinds)
             self._seen = self._seen_by(calibration)
 
     @classmethod
-    def from_pretrained(cls, folder: Path, *, device: torch.device | str = "cpu", calibrated: bool = True) -> Self:
+    def from_pretrained(
+        cls, folder: Path, *, device: torch.device | str = "cpu", calibrated: bool = True, complete: bool = True
+    ) -> Self:
         """Load a model folder, with its calibration where it has one.
 
         Args:
             folder: As `pcdm_core.model.save_pretrained` wrote it.
             device: Where the networks run.
             calibrated: Read the calibration; False to make a new one, or for likelihoods alone.
+            complete: Evaluate all features; False leaves out sizes in lossless codecs where the calibration's detector
+                does not see them.
 
         Raises:
             CheckpointError: If the model cannot be loaded.
@@ -93,7 +98,9 @@ class CascadeScorer(Evaluator):
         calibration = Calibration.load(file) if calibrated and file.exists() else None
         precision: Precision = "bfloat16" if calibration and calibration.identity.precision == "bfloat16" else "float32"
         name = folder.resolve().name
-        return cls(cascade, model_name=name, digest=digest, precision=precision, calibration=calibration)
+        return cls(
+            cascade, model_name=name, digest=digest, precision=precision, calibration=calibration, complete=complete
+        )
 
     @property
     def fidelity(self) -> Fidelity:

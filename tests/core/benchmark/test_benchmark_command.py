@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,15 @@ class TestRefusals:
         code, _, error = run(bench, "--classifier", tmp_path / "other.safetensors")
         assert code == 2
         assert "the classifier takes images (3, 16, 16), the cascade (3, 8, 8)" in error
+
+
+def test_a_calibrated_model_has_all_rows_and_its_own_detector_first(bench: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bench"
+    shutil.copytree(bench, folder)
+    code, _, error = invoke(
+        "calibrate", folder / "model", "--fit", folder / "smooth.npz", "--detector", "spectrum", "--nodes", 1
+    )
+    assert code == 0, error
+    names = [row["name"] for row in document(folder, tmp_path)["rows"]]
+    assert names[0] == "calibrated detector (spectrum)"
+    assert len(names) == UNSUPERVISED + 1

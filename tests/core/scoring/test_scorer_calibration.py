@@ -157,13 +157,18 @@ def test_a_detector_that_sees_more_than_was_evaluated_is_refused() -> None:
         small_scorer(calibration=calibration)
 
 
-@pytest.mark.parametrize(("name", "codecs"), [("complexity", True), ("spectrum", False)])
-def test_codecs_run_only_for_detectors_that_see_their_sizes(name: str, codecs: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "complete", "codecs"),
+    [("complexity", False, True), ("spectrum", False, False), ("spectrum", True, True)],
+)
+def test_codecs_run_where_all_is_wanted_or_the_detector_sees_their_sizes(
+    name: str, complete: bool, codecs: bool
+) -> None:
     plain = small_scorer()
     found = Findings.of(plain.score(random_pictures(40), FIDELITY), plain.layout(FIDELITY))
     seen = found.seen_by(detector_named(name, found.layout))
     calibration = Calibration.fit(seen[:20], seen[20:], identity=plain.identity(FIDELITY, name))
-    scorer = small_scorer(calibration=calibration)
+    scorer = small_scorer(calibration=calibration, complete=complete)
     layout = scorer.layout(FIDELITY)
     assert ("png_bits_per_dim" in layout.names) == codecs
     assert scorer.score(random_pictures(1))[0].features.shape == (len(layout),)
