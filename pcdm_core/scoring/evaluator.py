@@ -30,6 +30,8 @@ from pcdm_core.scoring.bound_units import combine_bound
 from pcdm_core.scoring.compiled import CompiledNetworks
 from pcdm_core.scoring.execution import Execution
 from pcdm_core.scoring.flow_units import combine_flow, latent_terms, run_flow_step
+from pcdm_core.scoring.memory import memory_errors
+from pcdm_core.scoring.parts import run_in_parts
 from pcdm_core.scoring.prediction import Latents, Prediction
 from pcdm_core.scoring.shapes import size_ladder
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
@@ -53,6 +55,8 @@ class Evaluator:
 
     def __init__(self, cascade: Cascade, precision: Precision) -> None:
         self.cascade = cascade.eval().requires_grad_(False)
+        # Convolutions on a CPU rearrange other layouts, each time.
+        self.cascade.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.precision: Precision = precision
         self.codecs = True
         self._known_levels: dict[tuple[Method, int, Rule], list[NoiseLevels]] = {}
@@ -75,13 +79,26 @@ class Evaluator:
             self._compiled = CompiledNetworks(self.cascade, size_ladder(execution.largest_batch))
             self._compiled.warm_up(self._evaluate_blank)
 
-    @torch.inference_mode()
     def _evaluate_blank(self, scale: int, size: int) -> None:
         blank = np.zeros(self.cascade.config.image_shape, dtype=np.uint8)
         self.evaluate([Unit(0, blank, scale, 0, 0, Fidelity(nodes=1), 1.0, ())] * size)
 
     def evaluate(self, units: Sequence[Unit]) -> list[UnitResult]:
-        """Results of units that may share a batch, in order."""
+        """Results of units that may share a batch, in order.
+
+        Raises:
+            MemoryError: If the device has no memory for so many.
+        """
+        # Compiled code has its own threads; hooks that read activations would mix those of two parts.
+        whole = self.cascade.device.type != "cpu" or self._compiled or units[0].fidelity.activations
+        return self._evaluate_part(units) if whole else run_in_parts(self._evaluate_part, units)
+
+    def _evaluate_part(self, units: Sequence[Unit]) -> list[UnitResult]:
+        # The flow differentiates its network, which inference mode forbids. Modes are each thread's own.
+        with torch.inference_mode(units[0].fidelity.method != "flow"), torch.no_grad(), memory_errors():
+            return self._evaluate(units)
+
+    def _evaluate(self, units: Sequence[Unit]) -> list[UnitResult]:
         cascade, latents = self.cascade, self.latents(units)
         scale, flow = units[0].scale, units[0].fidelity.method == "flow"
         if scale == 0:

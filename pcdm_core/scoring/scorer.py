@@ -24,7 +24,6 @@ from pcdm_core.scoring.evaluator import Evaluator, Part, Precision
 from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
 from pcdm_core.scoring.findings import Findings
 from pcdm_core.scoring.flow_units import next_step
-from pcdm_core.scoring.memory import memory_errors
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
 
 __all__ = ["CALIBRATION_FILE", "CascadeScorer"]
@@ -229,9 +228,7 @@ class CascadeScorer(Evaluator):
         bucket = units[0].bucket
         if bucket[0] != self.digest or any(unit.bucket != bucket for unit in units):
             raise ValueError("a batch takes units of one bucket of this model")
-        # The flow differentiates its network, which inference mode forbids.
-        with torch.inference_mode(units[0].fidelity.method != "flow"), torch.no_grad(), memory_errors():
-            return self.evaluate(units)
+        return self.evaluate(units)
 
     def follow(self, unit: Unit, result: UnitResult) -> Unit | None:
         """The next solver step of the flow; None for all else."""
