@@ -1,6 +1,6 @@
 """How many network calls the detector needs: AUROC against the number of noise levels.
 
-    python benchmarks/fidelity.py measure weights/cifar10-haar docs/fidelity.json runs/fidelity    # 40 core-minutes
+    python benchmarks/fidelity.py measure weights/cifar10-haar docs/fidelity.json runs/fidelity    # 70 core-minutes
     python benchmarks/fidelity.py report docs/fidelity.json docs/fidelity.md                      # and fidelity.png
 
 `measure` keeps what it found in the folder named last, and goes on from there; benchmarks/detectors.py

@@ -15,19 +15,13 @@ from typing import Final, TypeVar
 
 import torch
 
-__all__ = ["core_threads", "run_in_parts"]
+__all__ = ["run_in_parts"]
 
 LEAST: Final = 4
 """Units of a part. Fewer are computed sooner by all threads together, as so many small steps of Python are not."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@cache
-def core_threads() -> int:
-    """Threads that torch has for one operation, as they were when first asked for: each thread may have its own."""
-    return torch.get_num_threads()
 
 
 @cache
@@ -49,12 +43,13 @@ def run_in_parts(
         run: Results of some of them, in order; called from several threads at once, each with its share of torch's
             threads.
         items: Items whose results do not depend on one another.
-        threads: Of torch, for all parts together; `core_threads` by default.
+        threads: Of torch, for all parts together; as many as the calling thread has by default.
 
     Raises:
         Exception: What `run` raised, on the first part that failed, after all of them have ended.
     """
-    threads = core_threads() if threads is None else threads
+    own = torch.get_num_threads()
+    threads = own if threads is None else threads
     parts = min(threads, len(items) // LEAST)
     if parts < 2:
         return run(items)
@@ -66,4 +61,6 @@ def run_in_parts(
     borders = [len(items) * part // parts for part in range(parts + 1)]
     futures = [_pool(threads).submit(run_part, items[low:high]) for low, high in pairwise(borders)]
     wait(futures)
+    # What a part sets for its own thread is also what any thread gets that asks torch for its first time.
+    torch.set_num_threads(own)
     return [result for future in futures for result in future.result()]

@@ -1,7 +1,7 @@
 """Batches in parts, beside one another on the cores of a CPU."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_scorers import random_pictures, small_scorer
 
-from pcdm_core.scoring import FIDELITIES, Unit
+from pcdm_core.scoring import FIDELITIES, Fidelity, FidelityName, Unit
 from pcdm_core.scoring.parts import LEAST, run_in_parts
+from pcdm_core.scoring.prediction import Latents, Prediction
 
 
 @given(count=st.integers(0, 40), threads=st.integers(1, 5))
@@ -58,31 +59,49 @@ def test_what_one_part_raises_comes_after_the_others_have_ended() -> None:
     assert ended == [LEAST]
 
 
+def test_threads_that_start_later_have_as_many_as_before() -> None:
+    before, found = torch.get_num_threads(), []
+    run_in_parts(list, range(2 * LEAST), threads=2 * before + 2)
+    later = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    later.start()
+    later.join()
+    assert found == [before]
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("fidelity", ["fast", "exact"])
-def test_scores_are_those_of_the_whole_batch(fidelity: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_those_of_the_whole_batch(fidelity: FidelityName) -> None:
     scorer = small_scorer()
     images = random_pictures(9)
-    settings = FIDELITIES[fidelity].model_copy(update={"nodes": 2})  # type: ignore[index]
-    whole = scorer.score(images, settings)
-    monkeypatch.setattr("pcdm_core.scoring.parts.core_threads", lambda: 3)
+    settings = FIDELITIES[fidelity].model_copy(update={"nodes": 2})
     parts = scorer.score(images, settings)
-    for one, other in zip(whole, parts, strict=True):
+    torch.set_num_threads(1)
+    for one, other in zip(scorer.score(images, settings), parts, strict=True):
         assert one.bits_per_dim == pytest.approx(other.bits_per_dim, abs=1e-5)
         np.testing.assert_allclose(one.features, other.features, atol=1e-3)
 
 
-def test_activations_are_read_from_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize(("activations", "sizes"), [(False, [6] * 6), (True, [18] * 2)])
+def test_a_batch_is_cut_unless_activations_are_read(
+    activations: bool, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     scorer = small_scorer()
-    images = random_pictures(9)
-    settings = FIDELITIES["fast"].model_copy(update={"activations": True})
-    sizes: list[int] = []
-    whole = scorer.evaluate
+    found: list[int] = []
+    predict = scorer.predict
 
-    def watched(units: Sequence[Unit]) -> list:  # type: ignore[type-arg]
-        sizes.append(len(units))
-        return whole(units)
+    def watched(latents: Latents, units: Sequence[Unit]) -> Prediction:
+        found.append(len(units))
+        return predict(latents, units)
 
-    monkeypatch.setattr(scorer, "evaluate", watched)
-    monkeypatch.setattr("pcdm_core.scoring.parts.core_threads", lambda: 3)
-    scorer.score(images, settings)
-    assert sizes == [9, 9 * settings.nodes, 9 * settings.nodes]
+    monkeypatch.setattr(scorer, "predict", watched)
+    scorer.score(random_pictures(9), Fidelity(nodes=2, activations=activations))
+    assert found == sizes
