@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +17,7 @@ from pcdm_core.scoring import CascadeScorer
 
 __all__ = ["OVERLOADS", "overhead", "side_by_side", "throughput"]
 
-ROUNDS = 3
+ROUNDS, SECONDS = 5, 20.0
 OVERLOADS = {0.5: 20.0, 1.0: 20.0, 2.0: 60.0}
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
 
@@ -26,13 +27,11 @@ def throughput(model: Path, scorer: CascadeScorer, images: NDArray[np.uint8], re
     each, settings = len(requests.expected[0]), scorer.fidelities["balanced"]
     raw, through, shares = [], [], []
     for _ in range(ROUNDS):
-        began = time.perf_counter()
-        scorer.score(images, settings)
-        raw.append(len(images) / (time.perf_counter() - began))
+        raw.append(_rate_of(lambda: scorer.score(images, settings), SECONDS) * len(images))
         # The server starts anew each time: it must not hold memory or processors while the model runs alone.
         with serving("pcdm", model) as server:
             _load(server, requests, seconds=5, clients=4, patience=60)
-            found = _load(server, requests, seconds=30, clients=4, patience=60)
+            found = _load(server, requests, seconds=SECONDS, clients=4, patience=60)
         through.append(found["throughput"] * each)
         shares.append(found["generator_cpu_share"])
     ratios = [one / other for one, other in zip(through, raw, strict=True)]
@@ -72,6 +71,15 @@ def side_by_side(model: Path, requests: Requests) -> dict[str, Any]:
                 _load(server, requests, seconds=5)
                 found[kind][str(overload)] = _load(server, requests, seconds=seconds, rate=overload * capacity)
     return {"capacity": capacity, "servers": found}
+
+
+def _rate_of(call: Callable[[], object], seconds: float) -> float:
+    """Calls a second, of as many as begin within so many seconds."""
+    began, calls = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        call()
+        calls += 1
+    return calls / (time.perf_counter() - began)
 
 
 def _load(server: Server, requests: Requests, *, seconds: float, **plan: Any) -> dict[str, Any]:

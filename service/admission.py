@@ -4,11 +4,13 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Admission", "DrainRate", "Lateness", "OverloadedError", "Ticket"]
+__all__ = ["Admission", "DrainRate", "OverloadedError", "Reserve", "Ticket"]
 
 _LONGEST_RETRY: Final = 300
 # What subtracting the costs of all units one by one may leave of their sum.
 _ROUNDING: Final = 1e-9
+# Share of a request's time without which its answer comes too late, as it has still to be sent.
+_SENDING: Final = 0.01
 
 
 class OverloadedError(RuntimeError):
@@ -76,26 +78,30 @@ class DrainRate:
         return seconds * self._cost / self._seconds if self._cost > 0 else math.inf
 
 
-class Lateness:
-    """How much later than foretold requests are answered, with a margin for those that are later than most.
+class Reserve:
+    """The share of a request's time that is kept back, as work takes longer now and then than its rate foretells.
 
-    As TCP judges when an answer is overdue, by the mean of what was seen lately and its mean deviation (Jacobson,
-    "Congestion avoidance and control", SIGCOMM 1988).
+    It grows with each request that is late and shrinks with each that is not, by steps that are in balance where one in
+    `1 / late` is late, however the delays are distributed and whether or not it is known how long the late ones would
+    have taken. (Gibbs, Candes, "Adaptive conformal inference under distribution shift", NeurIPS 2021, equation 2.)
+
+    Args:
+        late: Share of the requests that may be late in the long run, in (0, 1).
+        step: By how much a late request makes it grow, about.
     """
 
-    def __init__(self) -> None:
-        self._mean = 0.0
-        self._deviation = 0.0
+    def __init__(self, *, late: float = 0.002, step: float = 0.05) -> None:
+        self._late = late
+        self._step = step
+        self._share = 0.0
 
     def left(self, within: float) -> float:
         """What is left of so many seconds: half at least, so that one bad moment does not close the door for long."""
-        return within - min(max(0.0, self._mean + 2 * self._deviation), within / 2)
+        return within * (1 - self._share)
 
-    def learn(self, late: float) -> None:
-        """Note that a request was answered so much later than was foretold, in seconds; earlier, if negative."""
-        error = late - self._mean
-        self._mean += error / 8
-        self._deviation += (abs(error) - self._deviation) / 4
+    def learn(self, late: bool) -> None:
+        """Note whether a request was late."""
+        self._share = min(max(0.0, self._share + self._step * (late - self._late)), 0.5)
 
 
 class Ticket:
@@ -103,13 +109,16 @@ class Ticket:
 
     Attributes:
         left: Cost of its units that are not finished.
-        due: When it should be finished, by the clock of the one who admits; None where there turned out to be more to
-            do than was planned.
+        within: Seconds that it had when it was admitted.
+        until: When its answer is of no use any more, by the clock of the one who admits.
+        foretold: Whether no more turned out to be to do than was planned.
     """
 
-    def __init__(self, cost: float, due: float) -> None:
+    def __init__(self, cost: float, within: float, until: float) -> None:
         self.left = cost
-        self.due: float | None = due
+        self.within = within
+        self.until = until
+        self.foretold = True
 
     def finish(self, cost: float) -> None:
         """Note that a unit of this cost has its final result."""
@@ -117,8 +126,8 @@ class Ticket:
         self.left = left if left > _ROUNDING else 0.0
 
     def prolong(self) -> None:
-        """Note that a unit goes on: nothing was foretold of that."""
-        self.due = None
+        """Note that a unit goes on, which was not foretold."""
+        self.foretold = False
 
 
 class Admission:
@@ -136,7 +145,7 @@ class Admission:
         self._limit = limit
         self._rate = rate
         self._clock = clock
-        self._lateness = Lateness()
+        self._reserve = Reserve()
         self._tickets: set[Ticket] = set()
 
     @property
@@ -147,7 +156,7 @@ class Admission:
     def admit(self, cost: float, *, ahead: float = 0.0, within: float = math.inf) -> Ticket:
         """Take a request, until it is released; arguments and errors as of `check`."""
         self.check(cost, ahead=ahead, within=within)
-        ticket = Ticket(cost, self._clock() + self._rate.seconds(ahead + cost))
+        ticket = Ticket(cost, within, self._clock() + within)
         self._tickets.add(ticket)
         return ticket
 
@@ -165,19 +174,19 @@ class Admission:
         backlog = self.backlog
         excess = max(
             min(backlog + cost - self._limit, backlog),
-            min(ahead + cost - self._rate.cost(self._lateness.left(within)), ahead),
+            min(ahead + cost - self._rate.cost(self._reserve.left(within)), ahead),
         )
         if excess > 0:
             raise OverloadedError(min(max(1, math.ceil(self._rate.seconds(excess))), _LONGEST_RETRY))
 
     def release(self, ticket: Ticket) -> None:
-        """Forget a request, finished or not."""
+        """Forget a request: answered, or given up."""
         if ticket not in self._tickets:
             return
         self._tickets.discard(ticket)
-        if ticket.due is None:
+        if not ticket.foretold or math.isinf(ticket.within):
             return
-        late = self._clock() - ticket.due
-        # One that was given up says only that it would have been later than that.
-        if late > 0 or not ticket.left:
-            self._lateness.learn(late)
+        late = self._clock() >= ticket.until - _SENDING * ticket.within
+        # One that was given up before its time says nothing.
+        if late or not ticket.left:
+            self._reserve.learn(late)

@@ -21,7 +21,7 @@ class BatchSizes:
         memory: Weight of what was known, in (0, 1), when something new is learned.
     """
 
-    def __init__(self, most: int, *, tolerance: float = 0.05, memory: float = 0.8) -> None:
+    def __init__(self, most: int, *, tolerance: float = 0.02, memory: float = 0.8) -> None:
         self._most = most
         self._tolerance = tolerance
         self._memory = memory

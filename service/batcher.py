@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +44,13 @@ class _Job:
         self.ticket.finish(self.units[index].cost)
         if len(self.results) == len(self.units) and not self.done.done():
             self.done.set_result(None)
+
+    async def ran(self) -> list[UnitResult]:
+        """Wait for the results of all units, aligned."""
+        if self.units:
+            await self.done
+        self.passage.ended()
+        return [self.results[index] for index in range(len(self.units))]
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,8 @@ class Batcher:
         else:
             units = await asyncio.to_thread(self._scorer.plan, images, settings)
         self._image_costs[settings] = math.fsum(unit.cost for unit in units) / max(1, len(images))
-        return await self._combiner.combine(units, await self.run(units, until))
+        async with self._admitted(units, until) as job:
+            return await self._combiner.combine(units, await job.ran())
 
     async def run(self, units: Sequence[Unit], until: float = math.inf) -> list[UnitResult]:
         """Run the units of one request and return their results, aligned. Cancelling drops what has not run yet.
@@ -157,10 +165,14 @@ class Batcher:
         Raises:
             As `score`.
         """
+        async with self._admitted(units, until) as job:
+            return await job.ran()
+
+    @contextlib.asynccontextmanager
+    async def _admitted(self, units: Sequence[Unit], until: float) -> AsyncIterator[_Job]:
+        """A request under way: what has not run is dropped where this is left."""
         if self._stopped:
             raise StoppedError("the service is stopping")
-        if not units:
-            return []
         cost = math.fsum(unit.cost for unit in units)
         ticket = self._admission.admit(cost, ahead=self._ahead_of(cost), within=_left(until))
         passage = self._observer.queued(len(units))
@@ -169,13 +181,12 @@ class Batcher:
         for index in range(len(units)):
             self._enqueue(job, _Item(index))
         try:
-            await job.done
+            yield job
         finally:
             self._jobs.discard(job)
             self._queue.discard(job)
             self._admission.release(ticket)
             passage.ended()
-        return [job.results[index] for index in range(len(units))]
 
     async def stop(self) -> None:
         """Refuse new work and fail what is under way, without waiting for a batch that nobody waits for any more."""

@@ -17,7 +17,7 @@ class Passage:
         """The first of them runs. May be told again."""
 
     def ended(self) -> None:
-        """All of them have run, or nobody waits for them any more."""
+        """All of them have run, or nobody waits for them any more. May be told again."""
 
 
 class Observer:

@@ -193,13 +193,14 @@ async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late() -> N
     now = 0.0
     batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
     steps = np.array([[[[1, 0, 3]]]], dtype=np.uint8)
-    asked = asyncio.create_task(batcher.score(steps, ONE_CALL))
+    in_time = asyncio.get_running_loop().time() + 50
+    asked = asyncio.create_task(batcher.score(steps, ONE_CALL, in_time))
     await until(scorer.started.is_set)
     now = 100.0
     scorer.gate.set()
     await asked
     assert len(scorer.batches) == 4
-    assert batcher._admission._lateness.left(10) == 10
+    assert batcher._admission._reserve.left(10) == 10
     await batcher.stop()
 
 
