@@ -42,8 +42,8 @@ no such thing. Requests arrive at random, whether or not others are answered, fo
 
 {rows}
 
-At 2x this service has {goodput_ratio:.2f} of its goodput at 1x. {refused:,} of its requests were refused there, all
-but {uninvited} with a 429 and `Retry-After`.
+At 2x this service has {goodput_ratio:.2f} of its goodput at 1x. {refused:,} of its requests were refused there,
+{invited:,} of them with a 429 and `Retry-After`; {late:,} were taken and not answered in time (504).
 
 ![Goodput and latency](PICTURE)
 
@@ -88,8 +88,9 @@ def report(document: dict[str, Any], picture: str) -> str:
         capacity=document["side_by_side"]["capacity"],
         rows=_side_by_side(servers),
         goodput_ratio=twice["goodput"] / own["1.0"]["goodput"],
-        refused=twice["requests"] - twice["statuses"]["200"],
-        uninvited=twice["requests"] - twice["statuses"]["200"] - twice["invited"],
+        refused=twice["refused"],
+        invited=twice["invited"],
+        late=twice["statuses"].get("504", 0),
         memory_requests=memory["requests"] * 10 // 11,
         first=memory["resident"][0] / 1e6,
         last=memory["resident"][-1] / 1e6,
