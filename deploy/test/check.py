@@ -40,6 +40,7 @@ def main() -> None:
         is_watched_by_prometheus,
         rules_are_evaluated,
         counts_the_image,
+        shows_queue_and_drift,
         finishes_its_requests_when_stopped,
     ):
         try:
@@ -130,14 +131,24 @@ def rules_are_evaluated() -> str:
 
 def counts_the_image() -> str:
     """What was answered above has come to Prometheus."""
+    total = "sum(pcdm_images_total)"
+    until(lambda: (in_prometheus(total) or 0) >= 1, 45, "pcdm_images_total is there")
+    return f"pcdm_images_total is {in_prometheus(total):g}"
 
-    def counted() -> float:
-        query = "sum(pcdm_images_total)"
-        found = ask(f"{PROMETHEUS}/api/v1/query?query={query}")["data"]["result"]
-        return float(found[0]["value"][1]) if found else 0
 
-    until(lambda: counted() >= 1, 45, "pcdm_images_total is there")
-    return f"pcdm_images_total is {counted():g}"
+def shows_queue_and_drift() -> str:
+    """Both series come to Prometheus, once there are images enough to speak of drift: all are odd, so there is some."""
+    expect(score(MANY)[0] == 200, f"{MANY} images are not answered")
+    until(lambda: in_prometheus("pcdm_drift_statistic") is not None, 45, "pcdm_drift_statistic is there")
+    units, drift = in_prometheus("pcdm_queue_units"), in_prometheus("pcdm_drift_statistic")
+    expect(units is not None and drift is not None and 0.3 < drift <= 1, f"queue {units}, drift {drift}")
+    return f"pcdm_queue_units is {units:g}, pcdm_drift_statistic {drift:.2f}"
+
+
+def in_prometheus(query: str) -> float | None:
+    """The value of a query's first series; None if it has none."""
+    found = ask(f"{PROMETHEUS}/api/v1/query?query={query}")["data"]["result"]
+    return float(found[0]["value"][1]) if found else None
 
 
 def finishes_its_requests_when_stopped() -> str:
