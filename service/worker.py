@@ -1,174 +1,22 @@
-"""The worker process as the event loop sees it: started, asked, watched, and started again when it dies."""
+"""A runner in a process that is watched, and started again when it dies."""
 
 import asyncio
 import contextlib
 import logging
-import multiprocessing
-import os
-import pickle
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pcdm_core.scoring import Unit, UnitResult
 from service.backoff import Backoff
 from service.runner import ModelFailedError, RefusedError, WorkerDiedError
-from service.worker_process import Failed, Loaded, Ran, Refused, UnitRunner, serve_units
+from service.worker_link import WorkerLink
+from service.worker_process import UnitRunner
 
 __all__ = ["Worker"]
 
 _log: Final = logging.getLogger(__name__)
-# Forked from a server that has imported everything and has run no network: a new worker is there within a second, where
-# a fresh interpreter would first import for several. None of these imports touches CUDA, which does not survive a fork:
-# a worker does, after it, where it puts its networks on a device. This process never does.
-_CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["service.worker_process"])
-# Bytes that the pipe takes in whether or not the worker reads them, as it has read all that was sent before: then no
-# thread is needed to wait for it.
-_AT_ONCE: Final = 16_384
-# How often OpenMP's threads look whether they may go on before they sleep. Its own default is to look for ever: that is
-# no faster where nothing else runs, and many times slower where anything does, as the one that waits takes the
-# processor of the one that it waits for.
-_SPINS: Final = "10000"
-
-
-class _Process:
-    """One worker process, from its start to its end. All methods belong to the event loop.
-
-    A thread of its own starts the process, receives from it, and is the only one to close the pipe.
-
-    Attributes:
-        alive: Whether it has been started, or will be, and has not ended.
-        loaded: Comes with what it loaded; a `ModelFailedError`, `RefusedError` or `WorkerDiedError` otherwise.
-        ended: Comes when it has ended and nothing is left of it.
-    """
-
-    def __init__(self, load: Callable[[Path], UnitRunner], folder: Path) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.alive = True
-        self.loaded: asyncio.Future[Loaded] = self._loop.create_future()
-        self.ended: asyncio.Future[None] = self._loop.create_future()
-        self._answer: asyncio.Future[list[UnitResult]] | None = None
-        self._killed = False
-        self._hung: str | None = None
-        self._sending = threading.Lock()
-        # Read by OpenMP as it is loaded: by the server that workers are forked from, before the first of them.
-        if "OMP_WAIT_POLICY" not in os.environ:
-            os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
-        self._pipe, self._far_end = _CONTEXT.Pipe()
-        arguments = (self._far_end, load, folder)
-        self._process = _CONTEXT.Process(target=serve_units, args=arguments, name="pcdm worker", daemon=True)
-        threading.Thread(target=self._live, name="worker", daemon=True).start()
-
-    def _live(self) -> None:
-        with self._pipe:
-            try:
-                with self._far_end:
-                    self._process.start()
-                if self._killed:  # while it was being started
-                    self._process.kill()
-                while True:
-                    self._post(self._receive, self._pipe.recv())
-            except EOFError:
-                fault = "the worker ended"
-            except Exception as error:  # whatever it was, those who wait must hear of it
-                fault = f"the worker cannot be talked to any more: {error!r}"
-            self._post(self._bury, fault)
-            if self._process.pid is not None:
-                self._process.join(1)
-                self._process.kill()  # where it lives on without its pipe
-                self._process.join()
-        self._post(self._finish)
-
-    def _post(self, call: Callable[..., None], *arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody waits
-            self._loop.call_soon_threadsafe(call, *arguments)
-
-    def _receive(self, message: Loaded | Refused | Ran | Failed) -> None:
-        future: asyncio.Future[Any] = self.loaded if self._answer is None else self._answer
-        if future.done():  # by a cancellation: nobody waits any more
-            return
-        match message:
-            case Loaded():
-                future.set_result(message)
-            case Refused(why):
-                future.set_exception(RefusedError(why))
-            case Ran(results):
-                future.set_result(results)
-            case Failed(trace):
-                future.set_exception(ModelFailedError(trace))
-
-    def _bury(self, fault: str) -> None:
-        self.alive = False
-        for future in (self.loaded, self._answer):
-            if future is not None and not future.done():
-                future.set_exception(WorkerDiedError(fault if self._hung is None else self._hung))
-
-    def _finish(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process, once it has been started."""
-        return self._process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        """Minus the signal that killed it, or its status; None before its end, and if it was never started."""
-        return self._process.exitcode
-
-    async def run(self, units: Sequence[Unit], limit: float | None) -> list[UnitResult]:
-        """As `Runner.run`."""
-        assert self._answer is None or self._answer.done()
-        answer: asyncio.Future[list[UnitResult]] = self._loop.create_future()
-        self._answer = answer
-        with self.limited(limit, "run a batch"):
-            await self._send(list(units))
-            return await answer
-
-    @contextlib.contextmanager
-    def limited(self, limit: float | None, task: str) -> Iterator[None]:
-        """Kill it when what is within takes longer than so many seconds: then that ends as if it had died."""
-        alarm = None if limit is None else self._loop.call_later(limit, self._give_up, limit, task)
-        try:
-            yield
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-
-    def _give_up(self, limit: float, task: str) -> None:
-        self._hung = f"the worker took longer than {limit:,.6g} s to {task}, and was killed"
-        _log.error("%s (process %d)", self._hung, self.pid or 0)
-        self.kill()
-
-    async def stop(self, grace: float) -> None:
-        """Let it finish its batch, for at most `grace` seconds."""
-        if self.alive and self.loaded.done():
-            await self._send(None)
-            await asyncio.wait([self.ended], timeout=grace)
-        self.kill()
-        await self.ended
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._killed = True
-        if self._process.pid is not None:
-            self._process.kill()
-
-    async def _send(self, message: list[Unit] | None) -> None:
-        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        with contextlib.suppress(OSError):  # it has ended, which its own thread finds out
-            if len(data) > _AT_ONCE or self._sending.locked():
-                await asyncio.to_thread(self._send_whole, data)
-            else:
-                self._send_whole(data)
-
-    def _send_whole(self, data: bytes) -> None:
-        with self._sending:  # a batch whose sender was cancelled may still be on its way
-            self._pipe.send_bytes(data)
 
 
 class Worker:
@@ -199,7 +47,7 @@ class Worker:
         self._backoff = Backoff(time.monotonic) if backoff is None else backoff
         self._grace = grace
         self._load_limit = load_limit
-        self._process: _Process | None = None
+        self._process: WorkerLink | None = None
         self._device: str | None = None
         self._fault: str | None = None
         self._refusal: RefusedError | None = None
@@ -263,7 +111,7 @@ class Worker:
 
     async def _keep(self) -> None:
         while True:
-            process = _Process(self._load, self._folder)
+            process = WorkerLink(self._load, self._folder)
             try:
                 fault = await self._watch(process)
             except RefusedError as error:
@@ -282,7 +130,7 @@ class Worker:
             await asyncio.sleep(delay)
             self._restarts += 1
 
-    async def _watch(self, process: _Process) -> str:
+    async def _watch(self, process: WorkerLink) -> str:
         """Live through one process, and return how it ended; a `RefusedError`, if none has ever been up, is raised."""
         try:
             with process.limited(self._load_limit, "load the model"):
