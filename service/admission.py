@@ -111,14 +111,14 @@ class Ticket:
         left: Cost of its units that are not finished.
         within: Seconds that it had when it was admitted.
         until: When its answer is of no use any more, by the clock of the one who admits.
-        foretold: Whether no more turned out to be to do than was planned.
+        foretold: Whether it was to be in time, and no more turned out to be to do than was planned.
     """
 
-    def __init__(self, cost: float, within: float, until: float) -> None:
+    def __init__(self, cost: float, within: float, until: float, *, foretold: bool) -> None:
         self.left = cost
         self.within = within
         self.until = until
-        self.foretold = True
+        self.foretold = foretold
 
     def finish(self, cost: float) -> None:
         """Note that a unit of this cost has its final result."""
@@ -156,7 +156,9 @@ class Admission:
     def admit(self, cost: float, *, ahead: float = 0.0, within: float = math.inf) -> Ticket:
         """Take a request, until it is released; arguments and errors as of `check`."""
         self.check(cost, ahead=ahead, within=within)
-        ticket = Ticket(cost, within, self._clock() + within)
+        # One that is taken though it has too little time, as nothing is before it, would be late whatever is kept back.
+        foretold = ahead + cost <= self._rate.cost(self._reserve.left(within)) < math.inf
+        ticket = Ticket(cost, within, self._clock() + within, foretold=foretold)
         self._tickets.add(ticket)
         return ticket
 
@@ -184,7 +186,7 @@ class Admission:
         if ticket not in self._tickets:
             return
         self._tickets.discard(ticket)
-        if not ticket.foretold or math.isinf(ticket.within):
+        if not ticket.foretold:
             return
         late = self._clock() >= ticket.until - _SENDING * ticket.within
         # One that was given up before its time says nothing.

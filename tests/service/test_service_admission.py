@@ -210,6 +210,21 @@ def test_a_request_that_was_given_up_early_says_nothing(admission: Admission, cl
     assert most_ahead(admission) == 14
 
 
+def test_a_request_that_asks_for_less_time_than_its_own_work_takes_says_nothing(
+    admission: Admission, clock: Clock
+) -> None:
+    for _ in range(100):
+        served(admission, clock, 0.001, within=0.001, finished=False)
+    assert most_ahead(admission) == 18
+
+
+def test_a_request_of_before_anything_was_measured_says_nothing(clock: Clock) -> None:
+    admission = Admission(1000, rate_of(), clock)
+    for _ in range(100):
+        served(admission, clock, 60)
+    assert admission._reserve.left(10) == 10
+
+
 def test_a_request_without_a_deadline_says_nothing(admission: Admission, clock: Clock) -> None:
     for _ in range(4):
         served(admission, clock, 10)
