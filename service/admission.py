@@ -9,6 +9,9 @@ __all__ = ["Admission", "DrainRate", "OverloadedError", "Reserve", "Ticket"]
 _LONGEST_RETRY: Final = 300
 # What subtracting the costs of all units one by one may leave of their sum.
 _ROUNDING: Final = 1e-9
+# Most of a request's time that is kept back, as a share, and seconds after which half of it is forgotten.
+_MOST_KEPT: Final = 0.5
+_HALF_LIFE: Final = 60.0
 # Share of a request's time without which its answer comes too late, as it has still to be sent.
 _SENDING: Final = 0.01
 
@@ -26,7 +29,7 @@ class OverloadedError(RuntimeError):
 
 
 class DrainRate:
-    """Cost that is finished in a second of work: its mean over the recent past, older work weighing less and less.
+    """Cost that is run in a second of work: its mean over the recent past, older work weighing less and less.
 
     What waits is run in batches that are as large as pays. So batches that left with next to nothing in them, as the
     worker was idle, count only as long as there were no others.
@@ -49,10 +52,10 @@ class DrainRate:
         self._began = self._clock()
 
     def end(self, cost: float, *, idle: bool = False) -> float:
-        """Note that it has ended, and what it finished.
+        """Note that it has ended, and what it did.
 
         Args:
-            cost: Of what is finished: nothing, if it failed or none of its units was a last step.
+            cost: Of what was run, every step of a solver being something: nothing, if it failed.
             idle: Whether it left since nothing else ran.
 
         Returns:
@@ -84,24 +87,37 @@ class Reserve:
     It grows with each request that is late and shrinks with each that is not, by steps that are in balance where one in
     `1 / late` is late, however the delays are distributed and whether or not it is known how long the late ones would
     have taken. (Gibbs, Candes, "Adaptive conformal inference under distribution shift", NeurIPS 2021, equation 2.)
+    Where nothing is learned it is forgotten, by half each minute.
 
     Args:
+        clock: Seconds, never going back.
         late: Share of the requests that may be late in the long run, in (0, 1).
         step: By how much a late request makes it grow, about.
     """
 
-    def __init__(self, *, late: float = 0.002, step: float = 0.05) -> None:
+    def __init__(self, clock: Callable[[], float], *, late: float = 0.002, step: float = 0.05) -> None:
+        self._clock = clock
         self._late = late
         self._step = step
         self._share = 0.0
+        self._at = clock()
 
     def left(self, within: float) -> float:
-        """What is left of so many seconds: half at least, so that one bad moment does not close the door for long."""
-        return within * (1 - self._share)
+        """What is left of so many seconds; never less than `least`."""
+        return within * (1 - self._now())
+
+    @staticmethod
+    def least(within: float) -> float:
+        """What is always left of so many seconds, so that one bad moment does not close the door for long."""
+        return within * (1 - _MOST_KEPT)
 
     def learn(self, late: bool) -> None:
         """Note whether a request was late."""
-        self._share = min(max(0.0, self._share + self._step * (late - self._late)), 0.5)
+        self._share = min(max(0.0, self._now() + self._step * (late - self._late)), _MOST_KEPT)
+        self._at = self._clock()
+
+    def _now(self) -> float:
+        return self._share * math.exp2((self._at - self._clock()) / _HALF_LIFE)
 
 
 class Ticket:
@@ -111,14 +127,15 @@ class Ticket:
         left: Cost of its units that are not finished.
         within: Seconds that it had when it was admitted.
         until: When its answer is of no use any more, by the clock of the one who admits.
-        foretold: Whether it was to be in time, and no more turned out to be to do than was planned.
+        telling: Whether it says something of how much time to keep back: it would have been refused for more, and no
+            more turned out to be to do than was planned.
     """
 
-    def __init__(self, cost: float, within: float, until: float, *, foretold: bool) -> None:
+    def __init__(self, cost: float, within: float, until: float, *, telling: bool) -> None:
         self.left = cost
         self.within = within
         self.until = until
-        self.foretold = foretold
+        self.telling = telling
 
     def finish(self, cost: float) -> None:
         """Note that a unit of this cost has its final result."""
@@ -126,8 +143,8 @@ class Ticket:
         self.left = left if left > _ROUNDING else 0.0
 
     def prolong(self) -> None:
-        """Note that a unit goes on, which was not foretold."""
-        self.foretold = False
+        """Note that a unit goes on: how often it will was not known."""
+        self.telling = False
 
 
 class Admission:
@@ -145,7 +162,7 @@ class Admission:
         self._limit = limit
         self._rate = rate
         self._clock = clock
-        self._reserve = Reserve()
+        self._reserve = Reserve(clock)
         self._tickets: set[Ticket] = set()
 
     @property
@@ -156,9 +173,10 @@ class Admission:
     def admit(self, cost: float, *, ahead: float = 0.0, within: float = math.inf) -> Ticket:
         """Take a request, until it is released; arguments and errors as of `check`."""
         self.check(cost, ahead=ahead, within=within)
-        # One that is taken though it has too little time, as nothing is before it, would be late whatever is kept back.
-        foretold = ahead + cost <= self._rate.cost(self._reserve.left(within)) < math.inf
-        ticket = Ticket(cost, within, self._clock() + within, foretold=foretold)
+        # What would be taken whatever is kept back, as nothing is before it or there is time enough, may be late for
+        # many reasons, but not for this one.
+        telling = ahead > 0 and ahead + cost > self._rate.cost(self._reserve.least(within))
+        ticket = Ticket(cost, within, self._clock() + within, telling=telling)
         self._tickets.add(ticket)
         return ticket
 
@@ -186,7 +204,7 @@ class Admission:
         if ticket not in self._tickets:
             return
         self._tickets.discard(ticket)
-        if not ticket.foretold:
+        if not ticket.telling:
             return
         late = self._clock() >= ticket.until - _SENDING * ticket.within
         # One that was given up before its time says nothing.

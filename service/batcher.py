@@ -17,6 +17,7 @@ from service.combiner import Combiner
 from service.fair_queue import FairQueue
 from service.observer import DispatchReason, Observer, Passage
 from service.runner import ModelFailedError, Runner, WorkerDiedError
+from service.step_counts import StepCounts
 
 __all__ = ["Batcher", "StoppedError"]
 
@@ -28,9 +29,18 @@ class StoppedError(RuntimeError):
 class _Job:
     """The units of one request, and the results that have arrived."""
 
-    def __init__(self, units: Sequence[Unit], ticket: Ticket, done: asyncio.Future[None], passage: Passage) -> None:
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        costs: Sequence[float],
+        ticket: Ticket,
+        done: asyncio.Future[None],
+        passage: Passage,
+    ) -> None:
         self.passage = passage
         self.units = list(units)
+        self.costs = costs
+        self.steps = [1] * len(units)
         self.ticket = ticket
         self.results: dict[int, UnitResult] = {}
         self.done = done
@@ -41,7 +51,7 @@ class _Job:
 
     def put(self, index: int, result: UnitResult) -> None:
         self.results[index] = result
-        self.ticket.finish(self.units[index].cost)
+        self.ticket.finish(self.costs[index])
         if len(self.results) == len(self.units) and not self.done.done():
             self.done.set_result(None)
 
@@ -108,6 +118,7 @@ class Batcher:
         self._rate = DrainRate(clock)
         self._admission = Admission(max_queue_cost, self._rate, clock)
         self._sizes = BatchSizes(max_batch)
+        self._steps = StepCounts()
         self._queue: FairQueue[_Job, _Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._jobs: set[_Job] = set()
         self._waiting = asyncio.Event()
@@ -155,7 +166,7 @@ class Batcher:
             units = self._scorer.plan(images, settings)
         else:
             units = await asyncio.to_thread(self._scorer.plan, images, settings)
-        self._image_costs[settings] = math.fsum(unit.cost for unit in units) / max(1, len(images))
+        self._image_costs[settings] = math.fsum(self._whole_costs(units)) / max(1, len(images))
         async with self._admitted(units, until) as job:
             return await self._combiner.combine(units, await job.ran())
 
@@ -173,10 +184,11 @@ class Batcher:
         """A request under way: what has not run is dropped where this is left."""
         if self._stopped:
             raise StoppedError("the service is stopping")
-        cost = math.fsum(unit.cost for unit in units)
+        costs = self._whole_costs(units)
+        cost = math.fsum(costs)
         ticket = self._admission.admit(cost, ahead=self._ahead_of(cost), within=_left(until))
         passage = self._observer.queued(len(units))
-        job = _Job(units, ticket, asyncio.get_running_loop().create_future(), passage)
+        job = _Job(units, costs, ticket, asyncio.get_running_loop().create_future(), passage)
         self._jobs.add(job)
         for index in range(len(units)):
             self._enqueue(job, _Item(index))
@@ -197,6 +209,10 @@ class Batcher:
         self._working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._working
+
+    def _whole_costs(self, units: Sequence[Unit]) -> list[float]:
+        """Cost of each with all the steps that it is expected to take."""
+        return [unit.cost * self._steps.expected(unit.bucket) for unit in units]
 
     def _ahead_of(self, cost: float) -> float:
         return self._running + self._queue.ahead_of(cost)
@@ -220,7 +236,7 @@ class Batcher:
             reason = self._reason(batch, idle)
             for job, _ in batch:
                 job.passage.began()
-            finished, ran = 0.0, False
+            done, ran = 0.0, False
             units = [job.units[item.index] for job, item in batch]
             self._running = math.fsum(unit.cost for unit in units)
             self._rate.begin()
@@ -229,14 +245,15 @@ class Batcher:
                 if len(results) != len(batch):
                     raise RuntimeError(f"the scorer gave {len(results)} results for {len(batch)} units")
                 for (job, item), result in zip(batch, results, strict=True):
-                    finished += self._place(job, item.index, result)
+                    done += job.units[item.index].cost
+                    self._place(job, item.index, result)
                 ran = True
             except WorkerDiedError as error:
                 self._retry(batch, error)
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
             self._running = 0.0
-            took = self._rate.end(finished, idle=reason == "idle")
+            took = self._rate.end(done, idle=reason == "idle")
             if ran and reason != "retry":  # of whose buckets there is one for each image
                 self._sizes.learn(units[0].bucket, len(units), took)
             self._observer.ran(len(batch), reason, took)
@@ -253,21 +270,18 @@ class Batcher:
             return None
         return self._batch_limit * max(1.0, math.fsum(unit.cost for unit in units) / self._max_batch)
 
-    def _place(self, job: _Job, index: int, result: UnitResult) -> float:
-        """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more.
-
-        Returns:
-            The cost that is finished.
-        """
+    def _place(self, job: _Job, index: int, result: UnitResult) -> None:
+        """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more."""
         following = self._scorer.follow(job.units[index], result)
         if following is None:
+            self._steps.learn(job.units[index].bucket, job.steps[index])
             job.put(index, result)
-            return job.units[index].cost
+            return
+        job.steps[index] += 1
         job.ticket.prolong()
         if self._is_awaited(job):
             job.units[index] = following
             self._enqueue(job, _Item(index))
-        return 0.0
 
     def _retry(self, batch: list[tuple[_Job, _Item]], error: WorkerDiedError) -> None:
         """Give every image of a batch that the worker died of a batch of its own; fail one that had its own."""

@@ -1,4 +1,4 @@
-"""Uploads into what the model takes, without holding the event loop."""
+"""Uploads into what the model takes, without holding the event loop for long."""
 
 import dataclasses
 from typing import Final
@@ -11,12 +11,13 @@ from pcdm_core.data import DecodeLimits, ImageError, PreparedImage, Preprocessin
 
 __all__ = ["Decoder"]
 
-# Of an image that is decoded sooner than a thread hears of it, whatever is in it: bytes, and pixels by the header.
+# Of an image that is decoded about as soon as a thread hears of it, and within some 20 ms whatever is in it: bytes, and
+# pixels by the header.
 _AT_ONCE: Final = (8_192, 128 * 128)
 
 
 class Decoder:
-    """Decodes uploads, all but the smallest in threads.
+    """Decodes uploads, all but a small one that comes alone in threads.
 
     Args:
         limits: Of an upload.
@@ -31,7 +32,9 @@ class Decoder:
         )
         self._threads = threads
 
-    async def decode(self, file: UploadFile, name: str, preprocessing: Preprocessing, *, strict: bool) -> PreparedImage:
+    async def decode(
+        self, file: UploadFile, name: str, preprocessing: Preprocessing, *, strict: bool, alone: bool
+    ) -> PreparedImage:
         """The model's input.
 
         Args:
@@ -39,13 +42,14 @@ class Decoder:
             name: What to call it in a refusal.
             preprocessing: The model's.
             strict: Refuse an image that is not of the model's own size.
+            alone: It is the only one of its request: many small ones would hold the loop for long together.
 
         Raises:
             ImageError: It is refused.
         """
         # One more than allowed is enough to be refused; and never more than there is, as so much is allocated at once.
         data = await file.read(min(self._limits.max_bytes, file.size or 0) + 1)
-        if len(data) <= self._small.max_bytes:
+        if alone and len(data) <= self._small.max_bytes:
             try:
                 return _prepare(data, name, self._small, preprocessing, strict)
             except ImageError as error:

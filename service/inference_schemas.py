@@ -1,6 +1,6 @@
 """The documents of the Open Inference Protocol, version 2, as types."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +23,9 @@ __all__ = [
     "TensorMetadata",
 ]
 
+# Of a dimension. A number of thousands of digits could not even be told in a refusal.
+_LARGEST_SIZE: Final = 2**31 - 1
+
 
 class _Document(BaseModel):
     # The protocol leaves parameters open, and its extensions add members: those that mean nothing here are let pass.
@@ -42,7 +45,7 @@ class InputTensor(_Document):
     """The images."""
 
     name: str = Field(max_length=100, description="`image`.")
-    shape: list[Annotated[int, Field(ge=0)]] = Field(description="Images, channels, height, width.")
+    shape: list[Annotated[int, Field(ge=0, le=_LARGEST_SIZE)]] = Field(description="Images, channels, height, width.")
     datatype: str = Field(max_length=100, description="`UINT8`.")
     parameters: InputParameters = InputParameters()
     data: list[Any] | None = Field(

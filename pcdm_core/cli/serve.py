@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import logging
 import logging.config
+import math
 import socket
 from pathlib import Path
 from typing import Annotated, Final, Protocol
@@ -31,6 +32,10 @@ class _Engine(Protocol):
     def failure(self) -> Exception | None: ...
 
     async def drain(self) -> None: ...
+
+
+# Seconds for which a server that stops waits longer than any request may take, until it is answered.
+_LAST_WORDS: Final = 5
 
 
 class _Server(uvicorn.Server):
@@ -103,7 +108,9 @@ def _run(listener: socket.socket, model: Path, models: str, device: str) -> None
     if app.state.health is not None:
         app.state.health.bind()
     options = importlib.import_module("service.http_protocol").SERVER_OPTIONS
-    config = uvicorn.Config(app, log_config=None, access_log=False, **options)
+    # Whoever has no answer by then gets none: what is left is clients that do not read theirs.
+    longest = math.ceil(settings.request_timeout_ms / 1000) + _LAST_WORDS
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=longest, **options)
     server = _Server(config, app.state.engine)
     # The server itself keeps silent about a socket that it was handed.
     _log.info("listening on %s, loading the model in %s", _url(host, port), models or model)

@@ -65,7 +65,9 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 with telemetry.span("decode", **{"pcdm.images": len(files)}):
                     prepared = [
-                        await decoder.decode(file, name, served.scorer.preprocessing, strict=strict)
+                        await decoder.decode(
+                            file, name, served.scorer.preprocessing, strict=strict, alone=len(files) == 1
+                        )
                         for name, file in zip(names, files, strict=True)
                     ]
                 scores = await served.score(np.stack([image.pixels for image in prepared]), asked, until)

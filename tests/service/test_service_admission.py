@@ -1,6 +1,5 @@
 """How much may wait, and when to come again, by a clock that the test moves."""
 
-import math
 import random
 
 import pytest
@@ -133,21 +132,27 @@ def test_no_deadline_is_missed_before_anything_was_measured() -> None:
     Admission(1000, rate_of(), Clock()).admit(1, ahead=500, within=0.001)
 
 
-def served(admission: Admission, clock: Clock, seconds: float, *, within: float = 10, finished: bool = True) -> None:
-    """One request that ends after so many seconds."""
-    ticket = admission.admit(2, within=within)
+WITHIN = 0.01
+"""Seconds that requests have: so few that nothing is forgotten meanwhile."""
+
+
+def served(
+    admission: Admission, clock: Clock, seconds: float, *, ahead: float | None = None, finished: bool = True
+) -> None:
+    """One request that ends after so many seconds; if not told otherwise, as much is before it as may be."""
+    ticket = admission.admit(2, ahead=most_ahead(admission) if ahead is None else ahead, within=WITHIN)
     clock.now += seconds
     if finished:
         ticket.finish(2)
     admission.release(ticket)
 
 
-def most_ahead(admission: Admission, within: float = 10) -> int:
+def most_ahead(admission: Admission) -> int:
     """Most cost before a request of cost 2 that is taken."""
     ahead = 0
     while True:
         try:
-            admission.check(2, ahead=ahead, within=within)
+            admission.check(2, ahead=ahead, within=WITHIN)
         except OverloadedError:
             return ahead - 1
         ahead += 1
@@ -160,41 +165,54 @@ def clock() -> Clock:
 
 @pytest.fixture
 def admission(clock: Clock) -> Admission:
-    """Of which the rate is 2 in a second."""
-    return Admission(1000, rate_of((1, 2)), clock)
+    """Of which the rate is 20 in the time of a request."""
+    return Admission(1000, rate_of((1, 2000)), clock)
+
+
+@pytest.fixture
+def wary(admission: Admission, clock: Clock) -> Admission:
+    """One that has seen late requests, and keeps back a fifth of the time: 4 of cost."""
+    for _ in range(4):
+        served(admission, clock, WITHIN)
+    assert most_ahead(admission) == 14
+    return admission
 
 
 def test_all_of_the_time_is_used_while_nobody_is_late(admission: Admission, clock: Clock) -> None:
     for _ in range(100):
-        served(admission, clock, 9.8)
+        served(admission, clock, 0.98 * WITHIN)
     assert most_ahead(admission) == 18
 
 
-@pytest.mark.parametrize("finished", [True, False])
-def test_time_is_kept_back_after_requests_were_late(admission: Admission, clock: Clock, finished: bool) -> None:
+def test_time_is_kept_back_after_requests_were_given_up(admission: Admission, clock: Clock) -> None:
     for _ in range(4):
-        served(admission, clock, 10, finished=finished)
-    assert most_ahead(admission) == 14  # 4 times a twentieth of the time, which is of one unit of cost each
+        served(admission, clock, WITHIN, finished=False)
+    assert most_ahead(admission) == 14
 
 
-def test_it_is_used_again_when_they_are_in_time(admission: Admission, clock: Clock) -> None:
-    for _ in range(4):
-        served(admission, clock, 10)
+def test_it_is_used_again_when_they_are_in_time(wary: Admission, clock: Clock) -> None:
     for _ in range(2100):
-        served(admission, clock, 5)
-    assert most_ahead(admission) == 18
+        served(wary, clock, 0.0)
+    assert most_ahead(wary) == 18
+
+
+def test_it_is_used_again_when_nothing_is_heard_for_minutes(wary: Admission, clock: Clock) -> None:
+    clock.now += 60
+    assert most_ahead(wary) == 16
+    clock.now += 540
+    assert most_ahead(wary) == 17
 
 
 def test_at_most_half_of_the_time_is_kept_back(admission: Admission, clock: Clock) -> None:
     for _ in range(100):
-        served(admission, clock, 300)
+        served(admission, clock, 0.3)
     assert most_ahead(admission) == 8
 
 
 @given(seed=st.integers(0, 2**32), spread=st.floats(0.05, 0.4))
 def test_few_are_late_however_long_work_takes(seed: int, spread: float) -> None:
     """Each takes as long as was left to it, or up to `spread` longer or shorter: one in 500 is late in the long run."""
-    delays, reserve, late = random.Random(seed), Reserve(), 0
+    delays, reserve, late = random.Random(seed), Reserve(Clock()), 0
     for _ in range(4000):
         one = reserve.left(1) * (1 + delays.uniform(-spread, spread)) > 1
         reserve.learn(one)
@@ -202,51 +220,56 @@ def test_few_are_late_however_long_work_takes(seed: int, spread: float) -> None:
     assert late <= 4000 / 500 + 0.5 / 0.05 + 1
 
 
-def test_a_request_that_was_given_up_early_says_nothing(admission: Admission, clock: Clock) -> None:
-    for _ in range(4):
-        served(admission, clock, 10)
+def test_a_request_that_was_given_up_early_says_nothing(wary: Admission, clock: Clock) -> None:
     for _ in range(2100):
-        served(admission, clock, 5, finished=False)
-    assert most_ahead(admission) == 14
+        served(wary, clock, 0.0, finished=False)
+    assert most_ahead(wary) == 14
 
 
-def test_a_request_that_asks_for_less_time_than_its_own_work_takes_says_nothing(
-    admission: Admission, clock: Clock
+@pytest.mark.parametrize("ahead", [0, 8])
+def test_a_request_that_would_be_taken_whatever_is_kept_back_says_nothing(
+    admission: Admission, clock: Clock, ahead: float
 ) -> None:
     for _ in range(100):
-        served(admission, clock, 0.001, within=0.001, finished=False)
+        served(admission, clock, 1, ahead=ahead)
+    assert most_ahead(admission) == 18
+
+
+def test_a_lone_request_of_less_time_than_its_own_work_takes_says_nothing(admission: Admission, clock: Clock) -> None:
+    for _ in range(100):
+        ticket = admission.admit(30, within=WITHIN)
+        clock.now += WITHIN
+        admission.release(ticket)
     assert most_ahead(admission) == 18
 
 
 def test_a_request_of_before_anything_was_measured_says_nothing(clock: Clock) -> None:
     admission = Admission(1000, rate_of(), clock)
     for _ in range(100):
-        served(admission, clock, 60)
+        served(admission, clock, 60, ahead=500)
     assert admission._reserve.left(10) == 10
 
 
-def test_a_request_without_a_deadline_says_nothing(admission: Admission, clock: Clock) -> None:
-    for _ in range(4):
-        served(admission, clock, 10)
+def test_a_request_without_a_deadline_says_nothing(wary: Admission) -> None:
     for _ in range(2100):
-        served(admission, clock, 5, within=math.inf)
-    assert most_ahead(admission) == 14
+        ticket = wary.admit(2, ahead=18)
+        ticket.finish(2)
+        wary.release(ticket)
+    assert most_ahead(wary) == 14
 
 
-def test_a_request_in_time_says_so_whatever_its_units_cost(admission: Admission, clock: Clock) -> None:
-    for _ in range(4):
-        served(admission, clock, 10)
+def test_a_request_in_time_says_so_whatever_its_units_cost(wary: Admission) -> None:
     for _ in range(2100):
-        ticket = admission.admit(1, within=10)
+        ticket = wary.admit(1, ahead=13, within=WITHIN)
         for _ in range(10):
             ticket.finish(0.1)  # ten times that, one after the other, is not quite 1
-        admission.release(ticket)
-    assert most_ahead(admission) == 18
+        wary.release(ticket)
+    assert most_ahead(wary) == 18
 
 
 def test_a_request_with_more_to_do_than_was_planned_says_nothing(admission: Admission, clock: Clock) -> None:
     for _ in range(100):
-        ticket = admission.admit(2, ahead=4, within=10)
+        ticket = admission.admit(2, ahead=18, within=WITHIN)
         clock.now += 60
         ticket.prolong()
         ticket.finish(2)

@@ -204,6 +204,45 @@ async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late() -> N
     await batcher.stop()
 
 
+async def test_a_long_solution_lets_others_in_who_have_time_for_their_own_work() -> None:
+    now = 0.0
+    scorer = SteeredScorer()
+
+    class Slow(InThread):
+        """Each batch takes a tenth of a second."""
+
+        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+            nonlocal now
+            now += 0.1
+            return await super().run(units, limit=limit)
+
+    batcher = Batcher(scorer, Slow(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    scorer.gate.set()
+    steps = np.array([[[[1, 1, 250]]]] * 4, dtype=np.uint8)
+    asked = asyncio.create_task(batcher.score(steps, ONE_CALL))
+    await until(lambda: len(scorer.batches) > 200)  # 20 s that finished nothing
+    soon = asyncio.get_running_loop().time() + 0.5
+    assert bits(await batcher.score(images_of(7), ONE_CALL, soon)) == [7]
+    assert not asked.done()
+    await asked
+    await batcher.stop()
+
+
+async def test_an_image_costs_as_much_as_it_was_seen_to() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    steps = np.array([[[[1, 0, 9]]]], dtype=np.uint8)
+    async with batching(scorer) as batcher:
+        await batcher.score(steps, ONE_CALL)
+        scorer.gate.clear()
+        asked = asyncio.create_task(batcher.score(steps, ONE_CALL))
+        await until(lambda: batcher.pending == 1)
+        assert batcher.backlog == 10
+        scorer.gate.set()
+        await asked
+        assert batcher.backlog == 0
+
+
 async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -> None:
     scorer = SteeredScorer()
     now = 0.0

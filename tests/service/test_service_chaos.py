@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -88,6 +90,19 @@ async def test_a_server_that_is_told_to_stop_finishes_its_requests(model: Path) 
         assert await asyncio.to_thread(running.process.wait, 10) in (0, -signal.SIGTERM)
         assert "Traceback" not in running.log.read_text()
     wait(lambda: not is_running(worker), 5)
+
+
+def test_a_client_that_does_not_read_its_answer_does_not_keep_a_server_from_stopping(model: Path) -> None:
+    with server(model, request_timeout_ms=1000) as running, socket.socket() as idle:
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        idle.connect(("127.0.0.1", httpx.URL(running.url).port))
+        for _ in range(8):  # more together than the kernel takes for one that reads nothing
+            idle.sendall(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: here\r\n\r\n")
+        time.sleep(0.5)
+        running.process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.process.wait(1)
+        assert running.process.wait(15) in (0, -signal.SIGTERM)
 
 
 def test_no_worker_outlives_a_killed_server(model: Path) -> None:

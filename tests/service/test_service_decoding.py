@@ -31,17 +31,22 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return used
 
 
-async def decoded(pixels: NDArray[np.uint8], limits: DecodeLimits = _LIMITS) -> tuple[int, int]:
+async def decoded(pixels: NDArray[np.uint8], limits: DecodeLimits = _LIMITS, *, alone: bool = True) -> tuple[int, int]:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     upload = UploadFile(io.BytesIO(file.getvalue()), size=file.tell(), filename="a.png")
-    image = await Decoder(limits, CapacityLimiter(2)).decode(upload, "a.png", INPUT, strict=False)
+    image = await Decoder(limits, CapacityLimiter(2)).decode(upload, "a.png", INPUT, strict=False, alone=alone)
     return image.original_size
 
 
 async def test_a_small_image_is_decoded_at_once(threads: list[int]) -> None:
     assert await decoded(np.zeros((32, 16, 3), np.uint8)) == (16, 32)
     assert threads == [threading.get_ident()]
+
+
+async def test_a_small_image_among_others_is_decoded_elsewhere(threads: list[int]) -> None:
+    assert await decoded(np.zeros((32, 16, 3), np.uint8), alone=False) == (16, 32)
+    assert threading.get_ident() not in threads
 
 
 async def test_a_few_bytes_of_many_pixels_are_decoded_elsewhere(threads: list[int]) -> None:

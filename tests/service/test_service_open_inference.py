@@ -233,3 +233,9 @@ async def test_the_interface_shows_a_whole_request() -> None:
         "data",
     }
     assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/octet-stream"}
+
+
+@pytest.mark.parametrize("size", [2**31, 10**4298], ids=["large", "beyond words"])
+async def test_a_size_that_no_tensor_has_is_refused(size: int) -> None:
+    async with serving() as client:
+        check_error(await infer(client, request({"shape": [size, 3, 8, 8]})), 400, "shape")
