@@ -87,6 +87,7 @@ def create_app(
     app.add_middleware(
         BodyLimitMiddleware,
         max_bytes=settings.max_request_bytes,
+        max_total_bytes=settings.max_total_bytes,
         seconds=settings.upload_timeout_ms / 1000,
         idle_seconds=settings.upload_idle_timeout_ms / 1000,
     )

@@ -74,18 +74,23 @@ class SecurityHeadersMiddleware(HttpMiddleware):
 
 
 class BodyLimitMiddleware(HttpMiddleware):
-    """Stops reading a body that is, or says that it will be, too large, or that does not arrive in time.
+    """Stops reading a body that is too large, or says so, or too much beside others, or that does not arrive in time.
 
     Args:
-        app: What reads the body.
+        app: What reads the body, and holds it until the request ends.
         max_bytes: Largest body.
+        max_total_bytes: Most bytes of all bodies that are held at the same time. A lone body may be as large as any.
         seconds: Longest time from the beginning of the request to the end of its body.
         idle_seconds: Longest time in which none of it arrives.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float, idle_seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, max_total_bytes: int, seconds: float, idle_seconds: float
+    ) -> None:
         super().__init__(app)
         self._max_bytes = max_bytes
+        self._max_total_bytes = max_total_bytes
+        self._held = 0
         self._seconds = seconds
         self._idle_seconds = idle_seconds
 
@@ -113,14 +118,22 @@ class BodyLimitMiddleware(HttpMiddleware):
                     if not timeout.expired():
                         raise
                     raise self._too_slow() from error
-            seen += len(message.get("body", b""))
+            arrived = len(message.get("body", b""))
+            seen += arrived
+            self._held += arrived
             if refused or seen > self._max_bytes:
                 detail = f"the request is larger than the limit of {self._max_bytes:,} bytes"
                 raise ProblemError(413, "request-too-large", detail)
+            if self._held > max(self._max_total_bytes, seen):
+                detail = f"the requests that are under way hold more than {self._max_total_bytes:,} bytes together"
+                raise ProblemError(429, "overloaded", detail, retry_after=1)
             arriving = message.get("more_body", False)
             return message
 
-        await self._app(scope, receive_counted, send)
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            self._held -= seen
 
     def _too_slow(self) -> ProblemError:
         allowed = f"{self._seconds:,g} s in all, {self._idle_seconds:,g} s without a byte"

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
         request_timeout_ms: Longest time that a request may take once it has been received; clients may ask for less.
         max_images: Most images in one request. Multipart parsing stops at 1,000 files anyway.
         max_request_bytes: Largest body of one request.
+        max_total_bytes: Most bytes of all requests that are under way; beyond it they are refused, but for a lone one.
         max_image_bytes: Largest encoded image.
         max_image_pixels: Largest width times height of an image, judged before it is decompressed.
         decode_threads: Images that are decoded at the same time; each may need several bytes for every pixel.
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     request_timeout_ms: int = Field(default=300_000, ge=1)
     max_images: int = Field(default=256, ge=1, le=1000)
     max_request_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    max_total_bytes: int = Field(default=768 * 1024 * 1024, ge=1)
     max_image_bytes: int = Field(default=DecodeLimits().max_bytes, ge=1)
     max_image_pixels: int = Field(default=DecodeLimits().max_pixels, ge=1)
     decode_threads: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1)

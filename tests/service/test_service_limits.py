@@ -66,7 +66,7 @@ async def test_a_body_that_drips_is_ended_by_the_time_for_all_of_it() -> None:
     async def nothing(_message: Any) -> None:
         raise AssertionError("there is no answer")
 
-    limited = BodyLimitMiddleware(app, max_bytes=10, seconds=0.1, idle_seconds=60)
+    limited = BodyLimitMiddleware(app, max_bytes=10, max_total_bytes=10, seconds=0.1, idle_seconds=60)
     with pytest.raises(ProblemError, match=r"0\.1 s in all") as caught:
         await limited({"type": "http", "headers": []}, drip, nothing)
     assert (caught.value.status_code, caught.value.slug) == (408, "upload-too-slow")
@@ -91,9 +91,49 @@ async def test_time_for_the_body_is_not_time_for_the_answer() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    limited = BodyLimitMiddleware(app, max_bytes=10, seconds=0.05, idle_seconds=0.05)
+    limited = BodyLimitMiddleware(app, max_bytes=10, max_total_bytes=10, seconds=0.05, idle_seconds=0.05)
     await limited({"type": "http", "headers": []}, receive, send)
     assert sent[0]["status"] == 204
+
+
+async def test_bodies_are_counted_together_until_their_requests_end() -> None:
+    ending = asyncio.Event()
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        await ending.wait()
+
+    async def six() -> Any:
+        return {"type": "http.request", "body": b"sixsix", "more_body": False}
+
+    async def nothing(_message: Any) -> None:
+        raise AssertionError("there is no answer")
+
+    limited = BodyLimitMiddleware(app, max_bytes=10, max_total_bytes=10, seconds=60, idle_seconds=60)
+    scope = {"type": "http", "headers": []}
+    first = asyncio.create_task(limited(scope, six, nothing))
+    await asyncio.sleep(0.01)
+    with pytest.raises(ProblemError, match="10 bytes together") as caught:
+        await limited(scope, six, nothing)
+    assert (caught.value.status_code, caught.value.slug) == (429, "overloaded")
+    ending.set()
+    await first
+    await limited(scope, six, nothing)
+
+
+async def test_a_lone_body_may_be_larger_than_all_together() -> None:
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+
+    async def six() -> Any:
+        return {"type": "http.request", "body": b"sixsix", "more_body": False}
+
+    async def nothing(_message: Any) -> None:
+        raise AssertionError("there is no answer")
+
+    limited = BodyLimitMiddleware(app, max_bytes=10, max_total_bytes=5, seconds=60, idle_seconds=60)
+    for _ in range(2):
+        await limited({"type": "http", "headers": []}, six, nothing)
 
 
 class Impatient(GuardedProtocol):
