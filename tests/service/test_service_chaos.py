@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -90,6 +91,22 @@ async def test_a_server_that_is_told_to_stop_finishes_its_requests(model: Path) 
         assert await asyncio.to_thread(running.process.wait, 10) in (0, -signal.SIGTERM)
         assert "Traceback" not in running.log.read_text()
     wait(lambda: not is_running(worker), 5)
+
+
+def test_a_closed_socket_frees_its_units(model: Path) -> None:
+    with server(model) as running, httpx.Client(base_url=running.url, trust_env=False, timeout=30) as client:
+
+        def units() -> float:
+            return float(re.findall(r"^pcdm_queue_units\{.*\} (\S+)$", client.get("/metrics").text, re.MULTILINE)[0])
+
+        files = [("files", ("a.png", encode(PHOTOS[0]), "image/png"))] * 256
+        request = client.build_request("POST", "/score?fidelity=exact", files=files)
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        with socket.create_connection(("127.0.0.1", request.url.port or 0)) as asking:
+            asking.sendall(f"POST /score?fidelity=exact HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+            wait(lambda: units() >= 256, 20)
+        wait(lambda: units() == 0, 10)
+        assert client.post("/score", files=files[:1]).status_code == 200
 
 
 def test_a_client_that_does_not_read_its_answer_does_not_keep_a_server_from_stopping(model: Path) -> None:
