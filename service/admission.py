@@ -51,6 +51,10 @@ class DrainRate:
         """Note that a batch begins."""
         self._began = self._clock()
 
+    def left(self, cost: float) -> float:
+        """About how much is left of a batch of that cost that has begun."""
+        return max(0.0, cost - self.cost(self._clock() - self._began))
+
     def end(self, cost: float, *, idle: bool = False) -> float:
         """Note that it has ended, and what it did.
 

@@ -1,5 +1,6 @@
 """How many units a batch is worth: more of them keep others waiting, and beyond some number gain nothing."""
 
+import math
 from collections.abc import Hashable
 from typing import Final
 
@@ -17,12 +18,14 @@ class BatchSizes:
 
     Args:
         most: Most units of any batch.
+        longest: Seconds that a batch should not take longer than, as those who come meanwhile wait for it.
         tolerance: By how much, relatively, a unit may take longer in a smaller batch.
         memory: Weight of what was known, in (0, 1), when something new is learned.
     """
 
-    def __init__(self, most: int, *, tolerance: float = 0.02, memory: float = 0.8) -> None:
+    def __init__(self, most: int, *, longest: float = math.inf, tolerance: float = 0.02, memory: float = 0.8) -> None:
         self._most = most
+        self._longest = longest
         self._tolerance = tolerance
         self._memory = memory
         # Seconds of a unit, by size class: 2^class is the largest size of it.
@@ -39,6 +42,13 @@ class BatchSizes:
     def worthwhile(self, bucket: Hashable) -> int:
         """Most units that the next batch of this bucket should have, where so many wait."""
         known = self._seconds.get(bucket, {})
+        if not known:
+            return self._most
+        soon = self._longest / max(min(known.values()), 1e-9)
+        return max(1, math.floor(min(self._paying(bucket, known), soon)))
+
+    def _paying(self, bucket: Hashable, known: dict[int, float]) -> int:
+        """As many as make a unit faster than fewer do."""
         if _class_of(self._most) not in known:  # nothing is given away before so many have ever waited
             return self._most
         chosen = best = min(known, key=known.__getitem__)

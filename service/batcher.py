@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,10 @@ from service.runner import ModelFailedError, Runner, WorkerDiedError
 from service.step_counts import StepCounts
 
 __all__ = ["Batcher", "StoppedError"]
+
+
+# Seconds that a batch takes at most, where its units are known and can be parted: a solver's steps take long.
+_LONGEST: Final = 0.3
 
 
 class StoppedError(RuntimeError):
@@ -117,7 +122,7 @@ class Batcher:
         self._batch_limit = batch_limit
         self._rate = DrainRate(clock)
         self._admission = Admission(max_queue_cost, self._rate, clock)
-        self._sizes = BatchSizes(max_batch)
+        self._sizes = BatchSizes(max_batch, longest=_LONGEST)
         self._steps = StepCounts()
         self._queue: FairQueue[_Job, _Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._jobs: set[_Job] = set()
@@ -215,7 +220,8 @@ class Batcher:
         return [unit.cost * self._steps.expected(unit.bucket) for unit in units]
 
     def _ahead_of(self, cost: float) -> float:
-        return self._running + self._queue.ahead_of(cost)
+        running = self._rate.left(self._running) if self._running else 0.0
+        return running + self._queue.ahead_of(cost)
 
     def _enqueue(self, job: _Job, item: _Item) -> None:
         unit = job.units[item.index]

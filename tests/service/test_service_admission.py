@@ -59,6 +59,18 @@ def test_batches_of_an_idle_worker_count_until_there_are_others() -> None:
     assert foretold == pytest.approx([10, 1, 1])
 
 
+@pytest.mark.parametrize(("since", "left"), [(0, 10), (2, 6), (5, 0), (50, 0)])
+def test_what_is_left_of_a_batch_is_foretold(since: float, left: float) -> None:
+    clock = Clock()
+    rate = DrainRate(clock)
+    for seconds in (5, since):
+        rate.begin()
+        clock.now += seconds
+        if seconds == 5 and rate.seconds(1) == 0:
+            rate.end(10)
+    assert rate.left(10) == pytest.approx(left)
+
+
 def test_nothing_is_foretold_before_anything_was_measured() -> None:
     assert rate_of().seconds(10) == 0
 

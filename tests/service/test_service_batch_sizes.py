@@ -28,6 +28,14 @@ def test_no_larger_than_pays(fixed: float, each: float, size: int) -> None:
     assert settled(BatchSizes(64), fixed, each)[-1] == size
 
 
+def test_none_takes_longer_than_it_should() -> None:
+    assert settled(BatchSizes(64, longest=0.3), 0.01, 0.05)[-1] == 5
+
+
+def test_one_unit_may_take_longer() -> None:
+    assert settled(BatchSizes(64, longest=0.3), 0, 2)[-1] == 1
+
+
 def test_buckets_are_learned_apart() -> None:
     sizes = BatchSizes(64)
     settled(sizes, 0, 1)

@@ -249,7 +249,7 @@ async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -
     batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
     first = start(batcher, 1, 2)
     await until(scorer.started.is_set)
-    now = 1.0  # two units a second
+    now = 0.1  # twenty units a second
     scorer.gate.set()
     await first
     scorer.gate.clear()
@@ -259,12 +259,12 @@ async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -
     waiting = start(batcher, 7, 8, 9, 10)
     await until(lambda: batcher.backlog == 8)
     loop = asyncio.get_running_loop()
-    for asked, seconds in ((1, 2), (4, 5)):  # one unit waits for the running batch alone, four for all
+    for asked, seconds in ((1, 0.2), (4, 0.5)):  # one unit waits for the running batch alone, four for all
         with pytest.raises(OverloadedError):
             batcher.check_room(asked, ONE_CALL, loop.time() + seconds)
         with pytest.raises(OverloadedError):
             await batcher.score(images_of(*range(asked)), ONE_CALL, loop.time() + seconds)
-        batcher.check_room(asked, ONE_CALL, loop.time() + seconds + 2)
+        batcher.check_room(asked, ONE_CALL, loop.time() + seconds + 0.2)
     scorer.gate.set()
     assert [bits(answer) for answer in await asyncio.gather(running, waiting)] == [[3, 4, 5, 6], [7, 8, 9, 10]]
     await batcher.stop()
