@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["BatchSizes"]
 
-# Batches after which a smaller size is tried anew: one slow moment is not believed for ever.
+# Batches after which another size is tried anew: one slow moment is not believed for ever.
 _DOUBT: Final = 200
 
 
@@ -44,8 +44,20 @@ class BatchSizes:
         known = self._seconds.get(bucket, {})
         if not known:
             return self._most
-        soon = self._longest / max(min(known.values()), 1e-9)
-        return max(1, math.floor(min(self._paying(bucket, known), soon)))
+        soon, doubtful = self._soon(known), self._since[bucket] >= _DOUBT
+        chosen = min(self._paying(bucket, known), soon)
+        if doubtful and soon < self._most:
+            self._since[bucket] = 0
+            for larger in [size for size in known if 1 << size > soon]:
+                del known[larger]
+        return chosen
+
+    def _soon(self, known: dict[int, float]) -> int:
+        """As many as may be done in time, by what is known: more take no less time, and no more for each."""
+        chosen = _class_of(self._most)
+        while chosen > 0 and max(own * (1 << min(size, chosen)) for size, own in known.items()) > self._longest:
+            chosen -= 1
+        return min(1 << chosen, self._most)
 
     def _paying(self, bucket: Hashable, known: dict[int, float]) -> int:
         """As many as make a unit faster than fewer do."""

@@ -29,7 +29,20 @@ def test_no_larger_than_pays(fixed: float, each: float, size: int) -> None:
 
 
 def test_none_takes_longer_than_it_should() -> None:
-    assert settled(BatchSizes(64, longest=0.3), 0.01, 0.05)[-1] == 5
+    assert settled(BatchSizes(64, longest=0.3), 0.01, 0.05)[-1] == 4
+
+
+def test_more_are_tried_where_one_alone_takes_long() -> None:
+    sizes = BatchSizes(64, longest=0.3)
+    sizes.learn("x", 1, 0.2)
+    assert settled(sizes, 0.2, 0.001)[-1] == 64
+
+
+def test_what_took_too_long_once_is_tried_again() -> None:
+    sizes = BatchSizes(64, longest=0.3)
+    sizes.learn("x", 64, 60)  # by bad luck
+    taken = settled(sizes, 0.2, 0.001, rounds=1000)
+    assert (taken[0], taken[-1]) == (1, 64)
 
 
 def test_one_unit_may_take_longer() -> None:
