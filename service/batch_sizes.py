@@ -44,34 +44,31 @@ class BatchSizes:
         known = self._seconds.get(bucket, {})
         if not known:
             return self._most
-        soon, doubtful = self._soon(known), self._since[bucket] >= _DOUBT
-        chosen = min(self._paying(bucket, known), soon)
-        if doubtful and soon < self._most:
+        soon, paying = self._soon(known), self._paying(known)
+        if self._since[bucket] >= _DOUBT:
             self._since[bucket] = 0
-            for larger in [size for size in known if 1 << size > soon]:
-                del known[larger]
-        return chosen
+            for doubtful in [size for size in known if size > soon or size == paying - 1]:
+                del known[doubtful]
+        return min(1 << min(soon, paying), self._most)
 
     def _soon(self, known: dict[int, float]) -> int:
-        """As many as may be done in time, by what is known: more take no less time, and no more for each."""
+        """The class of what may be done in time, by what is known: more take no less time, and no more for each."""
         chosen = _class_of(self._most)
         while chosen > 0 and max(own * (1 << min(size, chosen)) for size, own in known.items()) > self._longest:
             chosen -= 1
-        return min(1 << chosen, self._most)
+        return chosen
 
-    def _paying(self, bucket: Hashable, known: dict[int, float]) -> int:
-        """As many as make a unit faster than fewer do."""
-        if _class_of(self._most) not in known:  # nothing is given away before so many have ever waited
-            return self._most
+    def _paying(self, known: dict[int, float]) -> int:
+        """The class of as many as make a unit faster than fewer do."""
+        largest = _class_of(self._most)
+        if largest not in known:  # nothing is given away before so many have ever waited
+            return largest
         chosen = best = min(known, key=known.__getitem__)
         while chosen > 0 and known.get(chosen - 1, 0.0) <= (1 + self._tolerance) * known[best]:
             chosen -= 1
             if chosen not in known:
                 break
-        if chosen > 0 and self._since[bucket] >= _DOUBT:
-            self._since[bucket] = 0
-            known.pop(chosen - 1, None)
-        return min(1 << chosen, self._most)
+        return chosen
 
 
 def _class_of(size: int) -> int:

@@ -148,13 +148,15 @@ class Batcher:
         An image costs what it did when the last one was planned at these settings, and nothing before the first.
 
         Raises:
-            OverloadedError: As `run`.
+            OverloadedError: As `score`.
         """
         cost = images * self._image_costs.get(settings, 0.0)
         self._admission.check(cost, ahead=self._ahead_of(cost), within=_left(until))
 
     async def score(self, images: NDArray[np.uint8], settings: Fidelity, until: float = math.inf) -> list[Score]:
         """Score uint8 images `[N, C, H, W]`, in order, without blocking the event loop.
+
+        Cancelling drops what has not run yet.
 
         Args:
             images: Images.
@@ -174,15 +176,6 @@ class Batcher:
         self._image_costs[settings] = math.fsum(self._whole_costs(units)) / max(1, len(images))
         async with self._admitted(units, until) as job:
             return await self._combiner.combine(units, await job.ran())
-
-    async def run(self, units: Sequence[Unit], until: float = math.inf) -> list[UnitResult]:
-        """Run the units of one request and return their results, aligned. Cancelling drops what has not run yet.
-
-        Raises:
-            As `score`.
-        """
-        async with self._admitted(units, until) as job:
-            return await job.ran()
 
     @contextlib.asynccontextmanager
     async def _admitted(self, units: Sequence[Unit], until: float) -> AsyncIterator[_Job]:
@@ -220,8 +213,7 @@ class Batcher:
         return [unit.cost * self._steps.expected(unit.bucket) for unit in units]
 
     def _ahead_of(self, cost: float) -> float:
-        running = self._rate.left(self._running) if self._running else 0.0
-        return running + self._queue.ahead_of(cost)
+        return self._rate.left(self._running) + self._queue.ahead_of(cost)
 
     def _enqueue(self, job: _Job, item: _Item) -> None:
         unit = job.units[item.index]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import math
 import threading
 from collections.abc import AsyncIterator, Sequence
 
@@ -37,6 +38,12 @@ async def start_waiting(batcher: Batcher, waiting: int, *values: int, bucket: in
     return task
 
 
+async def run(batcher: Batcher, units: Sequence[Unit]) -> list[UnitResult]:
+    """The results of units, before they are combined."""
+    async with batcher._admitted(units, math.inf) as job:
+        return await job.ran()
+
+
 def bits(scores: list[Score]) -> list[float]:
     return [score.bits_per_dim for score in scores]
 
@@ -67,7 +74,7 @@ async def test_a_unit_of_more_cost_than_a_batch_has_as_much_more_time() -> None:
     batcher = Batcher(scorer, Timed(scorer.run), max_batch=4, max_queue_cost=1000, batch_limit=10)
     [unit] = scorer.plan(images_of(1), ONE_CALL)
     for cost in (1.0, 4.0, 12.0):
-        await batcher.run([dataclasses.replace(unit, cost=cost)])
+        await run(batcher, [dataclasses.replace(unit, cost=cost)])
     await batcher.stop()
     assert limits == [10, 10, 30]
 
@@ -188,19 +195,29 @@ async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
     assert scorer.batches == [[255, 1, 2, 3], [10, 11, 12, 13], [20, 21], [22, 23]]
 
 
-async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late() -> None:
+@pytest.mark.parametrize(("steps", "kept"), [(3, 0), (0, 1)])
+async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late(steps: int, kept: bool) -> None:
     scorer = SteeredScorer()
     now = 0.0
     batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
-    steps = np.array([[[[1, 0, 3]]]], dtype=np.uint8)
-    in_time = asyncio.get_running_loop().time() + 50
-    asked = asyncio.create_task(batcher.score(steps, ONE_CALL, in_time))
+    first = start(batcher, 1, 2)
     await until(scorer.started.is_set)
+    now = 0.1  # twenty units a second
+    scorer.gate.set()
+    await first
+    scorer.gate.clear()
+    scorer.started.clear()
+    running = start(batcher, 3, 4, 5, 6)
+    await until(scorer.started.is_set)
+    images = np.array([[[[1, 1, steps]]]], dtype=np.uint8)
+    soon = asyncio.get_running_loop().time() + 0.4  # five units take most of that
+    asked = asyncio.create_task(batcher.score(images, ONE_CALL, soon))
+    await until(lambda: batcher.backlog == 5)
     now = 100.0
     scorer.gate.set()
-    await asked
-    assert len(scorer.batches) == 4
-    assert batcher._admission._reserve.left(10) == 10
+    await asyncio.gather(running, asked)
+    assert len(scorer.batches) == 3 + steps
+    assert (batcher._admission._reserve.left(10) < 10) == kept
     await batcher.stop()
 
 
@@ -303,7 +320,7 @@ async def test_the_event_loop_goes_on_while_the_model_runs() -> None:
 
 async def test_no_units_need_no_model() -> None:
     async with batching(SteeredScorer()) as batcher:
-        assert await batcher.run([]) == []
+        assert await run(batcher, []) == []
 
 
 async def test_results_that_do_not_match_their_units_are_a_failure() -> None:
@@ -348,7 +365,7 @@ async def test_a_unit_that_goes_on_runs_until_its_last_step() -> None:
     batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000)
     images = np.zeros((2, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 2] = (7, 8), (3, 0)
-    results = await batcher.run(scorer.plan(images, ONE_CALL))
+    results = await run(batcher, scorer.plan(images, ONE_CALL))
     await batcher.stop()
     assert [float(result.values[0]) for result in results] == [7.0, 8.0]
     assert scorer.batches == [[7, 8], [7], [7], [7]]
