@@ -92,6 +92,7 @@ class ScoreAnswer(_Answer):
         model: Name of the model.
         digest: Digest of the model: equal digests give equal scores.
         fidelity: How the likelihood was estimated.
+        detector: Name of what judged; None for a model that is not calibrated.
         alpha: Level at which `is_ood` was decided; None for a model that is not calibrated.
         results: One score for each image.
         request_id: Under which the service's log knows the request.
@@ -100,6 +101,7 @@ class ScoreAnswer(_Answer):
     model: str
     digest: str
     fidelity: ServedFidelity
+    detector: str | None = None
     alpha: float | None
     results: tuple[ImageScore, ...]
     request_id: str

@@ -82,12 +82,13 @@ class AsyncClient:
         images: Image | Iterable[Image],
         *,
         fidelity: str = "fast",
+        detector: str | None = None,
         strict: bool = False,
         model: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of all attempts, and told to the service
     ) -> ScoreAnswer:
         """Score images, in one request; see `Client.score`."""
-        options = Options(fidelity=fidelity, strict=strict, model=model, timeout=timeout)
+        options = Options(fidelity=fidelity, detector=detector, strict=strict, model=model, timeout=timeout)
         parts = await asyncio.to_thread(encode_all, listed(images))
         return await self._run(self._core.score(parts, options))
 
@@ -98,6 +99,7 @@ class AsyncClient:
         batch_size: int = 64,
         concurrency: int = 4,
         fidelity: str = "fast",
+        detector: str | None = None,
         strict: bool = False,
         model: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of all attempts, and told to the service
@@ -113,6 +115,7 @@ class AsyncClient:
             concurrency: Most requests under way, answered ones included until their turn comes; so many requests'
                 images are held.
             fidelity: As for `Client.score`.
+            detector: As for `Client.score`.
             strict: As for `Client.score`.
             model: As for `Client.score`.
             timeout: Seconds for each request.
@@ -125,7 +128,7 @@ class AsyncClient:
         """
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1 request, not {concurrency}")
-        options = Options(fidelity=fidelity, strict=strict, model=model, timeout=timeout)
+        options = Options(fidelity=fidelity, detector=detector, strict=strict, model=model, timeout=timeout)
         under_way: deque[asyncio.Task[list[ImageScore]]] = deque()
         done = 0
         try:

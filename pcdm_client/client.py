@@ -86,6 +86,7 @@ class Client:
         images: Image | Iterable[Image],
         *,
         fidelity: str = "fast",
+        detector: str | None = None,
         strict: bool = False,
         model: str | None = None,
         timeout: float | None = None,
@@ -96,6 +97,7 @@ class Client:
             images: One or several: paths, bytes, binary files, Pillow images, numpy arrays of uint8, `[H, W]` or
                 `[H, W, C]`. Pixels are sent as PNG.
             fidelity: How carefully the likelihood is computed; the verdict is the same at all.
+            detector: Name of the one that judges; None for the model's default.
             strict: Refuse an image that is not of the model's own size.
             model: Name of the model; None for the service's default.
             timeout: Seconds, with all repetitions; None for the client's own.
@@ -109,7 +111,7 @@ class Client:
             UnexpectedAnswerError: Its answer could not be understood.
             TypeError, ValueError, ImportError, OSError: An image cannot be sent.
         """
-        options = Options(fidelity=fidelity, strict=strict, model=model, timeout=timeout)
+        options = Options(fidelity=fidelity, detector=detector, strict=strict, model=model, timeout=timeout)
         return self._run(self._core.score(encode_all(listed(images)), options))
 
     def score_many(
@@ -118,6 +120,7 @@ class Client:
         *,
         batch_size: int = 64,
         fidelity: str = "fast",
+        detector: str | None = None,
         strict: bool = False,
         model: str | None = None,
         timeout: float | None = None,
@@ -130,6 +133,7 @@ class Client:
             images: As for `score`; taken as they are needed.
             batch_size: Most images in one request.
             fidelity: As for `score`.
+            detector: As for `score`.
             strict: As for `score`.
             model: As for `score`.
             timeout: Seconds for each request.
@@ -141,7 +145,7 @@ class Client:
             ClientError, TypeError, ValueError, ImportError, OSError: As for `score`, when the turn comes of the request
                 that failed. An image without a name is called by its place among all, `images[70]`.
         """
-        options = Options(fidelity=fidelity, strict=strict, model=model, timeout=timeout)
+        options = Options(fidelity=fidelity, detector=detector, strict=strict, model=model, timeout=timeout)
         done = 0
         for block in blocks(images, batch_size):
             yield from self._run(self._core.score_all(encode_all(block, first=done), options))

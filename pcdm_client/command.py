@@ -25,6 +25,9 @@ def score(
     url: Annotated[str, typer.Argument(help="Where the service is, such as http://127.0.0.1:8000.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Images.")],
     fidelity: Annotated[str, typer.Option(help="How carefully the likelihood is computed.")] = "fast",
+    detector: Annotated[
+        str | None, typer.Option(help="Name of the detector that judges; left out, the model's default.")
+    ] = None,
     strict: Annotated[bool, typer.Option(help="Refuse images that are not of the model's own size.")] = False,
     model: Annotated[str | None, typer.Option(help="Name of the model; left out, the service's default.")] = None,
     api_key: Annotated[str | None, typer.Option(envvar="PCDM_API_KEY", help="Key of the service.")] = None,
@@ -33,7 +36,7 @@ def score(
     """Score images: one line of JSON for each, in their order."""
     try:
         with Client(url, api_key=api_key, timeout=timeout) as client:
-            for one in client.score_many(files, fidelity=fidelity, strict=strict, model=model):
+            for one in client.score_many(files, fidelity=fidelity, detector=detector, strict=strict, model=model):
                 typer.echo(one.model_dump_json())
     except (ClientError, OSError, ValueError) as error:
         typer.echo(f"error: {error}", err=True)

@@ -101,12 +101,14 @@ class Options:
 
     Attributes:
         fidelity: How carefully the likelihood is computed.
+        detector: Name of the one that judges; None for the model's default.
         strict: Whether an image that is not of the model's own size is refused.
         model: Name of the model; None for the service's default.
         timeout: Seconds for each request, with all its repetitions; None for the client's own.
     """
 
     fidelity: str = "fast"
+    detector: str | None = None
     strict: bool = False
     model: str | None = None
     timeout: float | None = None
@@ -115,7 +117,8 @@ class Options:
     def query(self) -> dict[str, str]:
         """As the service reads it."""
         strict = {"strict": "true"} if self.strict else {}
-        return {"fidelity": self.fidelity} | strict | ({} if self.model is None else {"model": self.model})
+        named = {"detector": self.detector, "model": self.model}
+        return {"fidelity": self.fidelity} | strict | {key: name for key, name in named.items() if name is not None}
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,59 @@
 """What a request may ask of a model, whichever way it is put."""
 
-from pcdm_core.scoring import Fidelity, FidelityName, named_fidelity
+from dataclasses import dataclass
+
+from pcdm_core.scoring import Fidelity, FidelityName, named_detector, named_fidelity
 from service.problems import ProblemError
-from service.served_model import ServedModel
+from service.served_model import ServedModel, ServedScorer
 
-__all__ = ["admit"]
+__all__ = ["Asked", "admit"]
 
 
-def admit(model: ServedModel, fidelity: FidelityName, *, images: int, most: int, until: float) -> Fidelity:
-    """The settings of a fidelity of the model, if so many images may be scored at them now, and until then.
+@dataclass(frozen=True)
+class Asked:
+    """What to compute, and who judges.
+
+    Attributes:
+        scorer: The model's, with the detector that was asked for.
+        fidelity: Settings of the likelihood.
+    """
+
+    scorer: ServedScorer
+    fidelity: Fidelity
+
+
+def admit(
+    model: ServedModel, fidelity: FidelityName, detector: str | None, *, images: int, most: int, until: float
+) -> Asked:
+    """What is asked for by these names, if so many images may be scored in that way now, and until then.
+
+    Args:
+        model: Of the request.
+        fidelity: Name of one.
+        detector: Name of one that the model is calibrated with; None for its default.
+        images: In the request.
+        most: In any request.
+        until: When the answer is of no use any more, by the event loop's clock.
 
     Raises:
-        ProblemError: The 422 that names those fidelities that it has, or the 413 for more than `most` images.
+        ProblemError: The 422 that names the fidelities, or detectors, that it has, or the 413 for more than `most`
+            images.
         OverloadedError: Too much work waits already, or too much for an answer in time.
     """
+    scorer = model.scorer if detector is None else _judge(model, detector)
     try:
-        settings = named_fidelity(model.scorer.fidelities, fidelity, model=model.name)
+        settings = named_fidelity(scorer.fidelities, fidelity, model=model.name)
     except ValueError as error:
         raise ProblemError(422, "no-such-fidelity", str(error)) from error
     if images > most:
         detail = f"{images} images are more than the limit of {most} in one request"
         raise ProblemError(413, "too-many-images", detail)
-    model.batcher.check_room(images, settings, until)
-    return settings
+    model.batcher.check_room(images, settings, until, scorer)
+    return Asked(scorer, settings)
+
+
+def _judge(model: ServedModel, detector: str) -> ServedScorer:
+    try:
+        return named_detector(model.scorer.detectors, detector, model=model.name)
+    except ValueError as error:
+        raise ProblemError(422, "no-such-detector", str(error)) from error

@@ -92,7 +92,7 @@ class Batcher:
     at fault is answered as if nothing had happened.
 
     Args:
-        scorer: What plans and combines.
+        scorer: What plans and combines where a request brings no other.
         runner: What runs the batches.
         max_batch: Most units of one batch, and most cost of it: one costs at most as much as an evaluation of the
             largest network, unless it is a solver step.
@@ -116,7 +116,7 @@ class Batcher:
     ) -> None:
         self._scorer = scorer
         self._runner = runner
-        self._combiner = Combiner(scorer)
+        self._combiners: dict[Scorer, Combiner] = {}
         self._observer = Observer() if observer is None else observer
         self._max_batch = max_batch
         self._batch_limit = batch_limit
@@ -129,7 +129,7 @@ class Batcher:
         self._waiting = asyncio.Event()
         self._working = asyncio.create_task(self._work())
         self._stopped = False
-        self._image_costs: dict[Fidelity, float] = {}
+        self._image_costs: dict[tuple[Scorer, Fidelity], float] = {}
         self._running = 0.0  # cost of the batch that runs
 
     @property
@@ -142,7 +142,9 @@ class Batcher:
         """Units that wait or run."""
         return sum(len(job.units) - len(job.results) for job in self._jobs if not job.done.done())
 
-    def check_room(self, images: int, settings: Fidelity, until: float = math.inf) -> None:
+    def check_room(
+        self, images: int, settings: Fidelity, until: float = math.inf, scorer: Scorer | None = None
+    ) -> None:
         """Make sure that there is room for so many images, before anything is spent on them.
 
         An image costs what it did when the last one was planned at these settings, and nothing before the first.
@@ -150,10 +152,12 @@ class Batcher:
         Raises:
             OverloadedError: As `score`.
         """
-        cost = images * self._image_costs.get(settings, 0.0)
+        cost = images * self._image_costs.get((scorer or self._scorer, settings), 0.0)
         self._admission.check(cost, ahead=self._ahead_of(cost), within=_left(until))
 
-    async def score(self, images: NDArray[np.uint8], settings: Fidelity, until: float = math.inf) -> list[Score]:
+    async def score(
+        self, images: NDArray[np.uint8], settings: Fidelity, until: float = math.inf, scorer: Scorer | None = None
+    ) -> list[Score]:
         """Score uint8 images `[N, C, H, W]`, in order, without blocking the event loop.
 
         Cancelling drops what has not run yet.
@@ -162,6 +166,8 @@ class Batcher:
             images: Images.
             settings: What to compute.
             until: When the answer is of no use any more, by the event loop's clock.
+            scorer: Plans and combines instead of the batcher's own. Its units are run by the same runner, and share
+                batches with those of others.
 
         Raises:
             ModelFailedError: The model failed on one of these images, or on a batch shared with them.
@@ -169,13 +175,15 @@ class Batcher:
             WorkerDiedError: The worker died twice of one of these images.
             StoppedError: The batcher was stopped first.
         """
+        scorer = scorer or self._scorer
         if len(images) == 1:  # planned sooner than a thread hears of it
-            units = self._scorer.plan(images, settings)
+            units = scorer.plan(images, settings)
         else:
-            units = await asyncio.to_thread(self._scorer.plan, images, settings)
-        self._image_costs[settings] = math.fsum(self._whole_costs(units)) / max(1, len(images))
+            units = await asyncio.to_thread(scorer.plan, images, settings)
+        self._image_costs[scorer, settings] = math.fsum(self._whole_costs(units)) / max(1, len(images))
         async with self._admitted(units, until) as job:
-            return await self._combiner.combine(units, await job.ran())
+            results = await job.ran()
+            return await self._combiners.setdefault(scorer, Combiner(scorer)).combine(units, results)
 
     @contextlib.asynccontextmanager
     async def _admitted(self, units: Sequence[Unit], until: float) -> AsyncIterator[_Job]:

@@ -73,6 +73,9 @@ class RequestParameters(_Document):
     fidelity: FidelityName = Field(
         default="fast", description="How carefully the likelihood is computed; the verdict is the same at all."
     )
+    detector: str | None = Field(
+        default=None, max_length=100, description="Name of the detector that judges; the model's default if left out."
+    )
     timeout: int | None = Field(
         default=None, ge=1, description="Microseconds after which the answer is of no use any more."
     )
@@ -106,7 +109,7 @@ class InferenceResponse(_Document):
     model_name: str
     id: str | None = None
     parameters: dict[str, str | float] = Field(
-        description="`digest` of the model, `fidelity`, and `alpha` if there is one."
+        description="`digest` of the model, `fidelity`, and, for a calibrated one, `detector` and `alpha`."
     )
     outputs: list[OutputTensor]
 

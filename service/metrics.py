@@ -93,17 +93,21 @@ class Metrics:
         self._batch_units.labels(model).observe(units)
         self._batch_seconds.labels(model).observe(seconds)
 
-    def answered(self, served: ServedModel, results: Iterable[Score]) -> None:
-        """Count the images of a request that is answered, and let their p-values into the model's window of drift."""
-        model = served.name
+    def answered(self, served: ServedModel, results: Iterable[Score], detector: str | None) -> None:
+        """Count the images of a request that is answered, and let their p-values into the model's window of drift.
+
+        Scores and p-values of another detector than the default are left out: they would be in other units, and of a
+        choice of images.
+        """
+        model, default = served.name, detector == served.scorer.detector
         p_values = []
         for one in results:
             verdict: Verdict = "uncalibrated" if one.is_ood is None else "ood" if one.is_ood else "normal"
             self._images.labels(model, verdict).inc()
             self._network_calls.labels(model).inc(one.network_calls)
-            if one.score is not None:
+            if default and one.score is not None:
                 self._scores.labels(model).observe(one.score)
-            if one.p_value is not None:
+            if default and one.p_value is not None:
                 self._p_values.labels(model).observe(one.p_value)
                 p_values.append(one.p_value)
         if served.drift is not None:
@@ -152,7 +156,8 @@ class _Models(Collector):
                 name,
                 {
                     "digest": model.scorer.digest,
-                    "alpha": "" if model.alpha is None else str(model.alpha),
+                    "detector": model.scorer.detector or "",
+                    "alpha": str(model.alpha_of(model.scorer) or ""),
                     "calibration_size": str(model.scorer.calibration_size or 0),
                     "device": model.runner.device or "",
                 },

@@ -2,25 +2,23 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pcdm_core.scoring import FidelityName
 from service.model_host import ModelState
 from service.schemas import Finite, ServedFidelity
 
-__all__ = ["CalibrationInfo", "ModelInfo", "ModelList"]
+__all__ = ["DetectorInfo", "ModelInfo", "ModelList"]
 
 
 class _Info(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class CalibrationInfo(_Info):
-    """What p-values are ranks among."""
+class DetectorInfo(_Info):
+    """A detector that the model is calibrated with."""
 
-    size: int = Field(description="Number n of calibration scores: no p-value is below 1 / (n + 1).")
-    alpha: Finite = Field(description="The calibration's own level.")
-    fidelity: FidelityName = Field(
-        default="fast", description="At which it was made, and at which every verdict is made."
-    )
+    name: str = Field(description="By which a request asks for it.")
+    alpha: Finite = Field(description="Level at which it flags images here.")
+    calibration_size: int = Field(description="Number n of calibration scores: no p-value is below 1 / (n + 1).")
+    nodes: int = Field(description="Noise levels of each scale at which it judges, whatever fidelity is asked for.")
 
 
 class ModelInfo(_Info):
@@ -39,9 +37,10 @@ class ModelInfo(_Info):
         default=None, description="What `fidelity` may be, the default first."
     )
     device: str | None = Field(default=None, description="Where its networks run; null until they do.")
-    alpha: Finite | None = Field(default=None, description="Level at which images are flagged here.")
-    detector: str | None = Field(default=None, description="Null for a model not calibrated, which gives no verdicts.")
-    calibration: CalibrationInfo | None = Field(default=None, description="Null for a model not calibrated.")
+    detectors: list[DetectorInfo] | None = Field(
+        default=None,
+        description="What `detector` may be, the default first; empty for a model not calibrated, without verdicts.",
+    )
 
 
 class ModelList(_Info):

@@ -41,6 +41,7 @@ PROBLEM_TITLES: Final = {
     "invalid-request": "The request does not fit the interface",
     "model-failed": "The model failed",
     "no-access": "No access without a known API key",
+    "no-such-detector": "The model is not calibrated with this detector",
     "no-such-fidelity": "The model has no such fidelity",
     "no-such-model": "There is no such model",
     "not-http": "What was sent is not HTTP",

@@ -73,6 +73,7 @@ class ScoreAnswer(_Answer):
     model: str = Field(description="Name of the model.")
     digest: str = Field(description="Digest of the model: equal digests give equal scores.")
     fidelity: ServedFidelity = Field(description="How the likelihood was estimated.")
+    detector: str | None = Field(description="Name of what judged; null for a model not calibrated.")
     alpha: Finite | None = Field(description="Level at which `is_ood` was decided; null for a model not calibrated.")
     results: list[ImageScore]
     request_id: str

@@ -41,6 +41,9 @@ class ServedScorer(Scorer, Protocol):
     def fidelities(self) -> Mapping[FidelityName, Fidelity]: ...  # noqa: D102
 
     @property
+    def detectors(self) -> Mapping[str, "ServedScorer"]: ...  # noqa: D102
+
+    @property
     def preprocessing(self) -> Preprocessing: ...  # noqa: D102
 
     @property
@@ -91,11 +94,11 @@ class ServedModel:
 
     Attributes:
         name: By which requests ask for it.
-        scorer: Plans and combines; its networks stay idle.
+        scorer: Plans and combines where a request names no detector; its networks stay idle.
         runner: Runs them.
         batcher: Between the two.
-        drift: Whether images still look like those of the calibration; None without one.
-        alpha: Level at which images are flagged; None for the lack of one.
+        drift: Whether images still look like those of the calibration, by the detector that judges where none is
+            named; None without one.
     """
 
     def __init__(self, name: str, scorer: ServedScorer, runner: Runner, settings: Settings, observe: Observe) -> None:
@@ -112,7 +115,7 @@ class ServedModel:
         )
         size = scorer.calibration_size
         self.drift = None if size is None else DriftWindow(size, window=settings.drift_window)
-        self.alpha = scorer.alpha if settings.alpha is None else settings.alpha
+        self._alpha = settings.alpha
         self._requests = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -123,10 +126,16 @@ class ServedModel:
         taken = self.scorer.preprocessing
         return taken.channels, taken.height, taken.width
 
-    async def score(self, images: NDArray[np.uint8], fidelity: Fidelity, until: float) -> list[Score]:
+    def alpha_of(self, scorer: ServedScorer) -> float | None:
+        """Level at which images are flagged: the deployment's, or that of its calibration; None for the lack of one."""
+        return scorer.alpha if self._alpha is None else self._alpha
+
+    async def score(
+        self, images: NDArray[np.uint8], fidelity: Fidelity, until: float, scorer: ServedScorer
+    ) -> list[Score]:
         """As `Batcher.score`, flagged at the deployment's level."""
-        scores = await self.batcher.score(images, fidelity, until)
-        alpha = self.alpha
+        scores = await self.batcher.score(images, fidelity, until, scorer)
+        alpha = self.alpha_of(scorer)
         return [
             one if alpha is None or one.p_value is None else dataclasses.replace(one, is_ood=one.p_value <= alpha)
             for one in scores

@@ -45,6 +45,8 @@ from pcdm_core.scoring import (
     Fidelity,
     Findings,
     FindingsCache,
+    calibration_file,
+    named_detector,
     with_activations,
 )
 
@@ -60,14 +62,18 @@ def calibrate(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     fit: Annotated[
         str | None,
-        typer.Option(help="Make calibration.json anew from these images: half fit the detector, half calibrate it."),
+        typer.Option(help=f"Make {CALIBRATION_FILE} anew from these images: half fit the detector, half calibrate it."),
     ] = None,
     in_distribution: Annotated[str | None, typer.Option("--id", help="Held-out images like those trained on.")] = None,
     ood: Annotated[list[str] | None, typer.Option(help="Images unlike those trained on; may be given again.")] = None,
     limit: LimitOption = None,
     detector: Annotated[
-        str | None, typer.Option(help=f"With --fit: {', '.join(DETECTORS)}; {_DETECTOR} by default.")
+        str | None,
+        typer.Option(help=f"With --fit: {', '.join(DETECTORS)}; {_DETECTOR} by default. Else one that the model has."),
     ] = None,
+    further: Annotated[
+        bool, typer.Option(help="With --fit: a detector that judges where it is asked for, beside the default.")
+    ] = False,
     member: Annotated[
         list[str] | None,
         typer.Option(help=f"Of --detector ensemble, again for each: any other detector; {_MEMBERS} by default."),
@@ -95,10 +101,10 @@ def calibrate(
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
     with errors():
-        of_the_fit = {"--detector": detector, "--member": member, "--nodes": nodes, "--alpha": alpha}
+        of_the_fit = {"--further": further or None, "--member": member, "--nodes": nodes, "--alpha": alpha}
         given = [name for name, value in of_the_fit.items() if value is not None]
         if fit is None and given:
-            raise ValueError(f"{', '.join(given)}: only with --fit; else the settings of {CALIBRATION_FILE} hold")
+            raise ValueError(f"{', '.join(given)}: only with --fit; else the settings of the calibration hold")
         if compare and (fit is None or in_distribution is None):
             raise ValueError("--compare: others are fitted on --fit and measured on --id and --ood, give these")
         if (in_distribution is None) != (not ood):
@@ -116,12 +122,15 @@ def calibrate(
         parameters: dict[str, Any] = {"members": tuple(member)} if member else {}
         for name in (chosen, *(compare or ())):
             detector_class(name)  # an unknown one is refused before the images are read
+        file = _file(model, chosen, further=further) if fit is not None else None
         # All are opened first: a mistyped path is told before the others have taken their time.
         of_fit = None if fit is None else _Set(fit, open_images(fit))
         opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
         evaluator = scorer = CascadeScorer.from_pretrained(model, device=pick_device(device), calibrated=of_fit is None)
+        if of_fit is None and detector is not None:
+            evaluator = scorer = named_detector(scorer.detectors, detector, model=scorer.model_name)
         evaluated, others = scorer.fidelity, dict[str, Detector]()
-        if of_fit is not None:
+        if of_fit is not None and file is not None:
             fast = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
             own = detector_class(chosen)(**parameters)
             fidelity = with_activations(fast, own)
@@ -132,10 +141,12 @@ def calibrate(
             others = {name: detector_named(name, layout) for name in compare or []}
             found = _findings(evaluator, of_fit, evaluated, cache)[1]
             calibration = _fit(found, of_fit.name, scorer.identity(fidelity, chosen), wanted)
-            calibration.save(model / CALIBRATION_FILE)
+            file.parent.mkdir(exist_ok=True)
+            calibration.save(file)
             for other in others.values():
                 other.fit(_fit_half(found, other))
-            scorer = CascadeScorer.from_pretrained(model)
+            # The very file that is used from now on.
+            scorer = scorer.judged_by(Calibration.load(file))
         if scorer.calibration is None:
             raise ValueError(f"{model} has no {CALIBRATION_FILE}: make one with --fit DATA")
         document: dict[str, Any] = {
@@ -159,7 +170,21 @@ def calibrate(
         elif "sets" in document:
             stdout.print(*_tables(document), sep="\n")
         else:
-            stdout.print(f"wrote {model / CALIBRATION_FILE}")
+            stdout.print(f"wrote {file}")
+
+
+def _file(model: Path, detector: str, *, further: bool) -> Path:
+    """Where the calibration goes; refuses what would leave a model that cannot be loaded."""
+    default, own = calibration_file(model), calibration_file(model, detector)
+    if not further:
+        if own.exists():
+            raise ValueError(f"{own} is of the detector {detector} already: remove it, or make it anew with --further")
+        return default
+    if not default.exists():
+        raise ValueError(f"--further: {default} is missing, make it first")
+    if Calibration.load(default).identity.detector == detector:
+        raise ValueError(f"--further: {default} is of the detector {detector} already")
+    return own
 
 
 @dataclass(frozen=True)

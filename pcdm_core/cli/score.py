@@ -23,7 +23,7 @@ from pcdm_core.cli.console import (
 )
 from pcdm_core.data import ImageSource, open_images, prepared_blocks
 from pcdm_core.model import pick_device
-from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, named_fidelity
+from pcdm_core.scoring import CascadeScorer, Fidelity, FidelityName, named_detector, named_fidelity
 
 __all__ = ["score"]
 
@@ -36,6 +36,9 @@ def score(
     fidelity: Annotated[
         FidelityName, typer.Option(help="How carefully the likelihood is computed; the verdict is the same at all.")
     ] = "fast",
+    detector: Annotated[
+        str | None, typer.Option(help="The one that judges, of those that the model is calibrated with.")
+    ] = None,
     device: DeviceOption = DEFAULT_DEVICE,
     json: JsonOption = False,
 ) -> None:
@@ -44,6 +47,8 @@ def score(
         scorer = CascadeScorer.from_pretrained(model, device=pick_device(device))
         if scorer.calibration is None:
             raise ValueError(f"{model} has no calibration.json: make one with pcdm calibrate {model} --fit DATA")
+        if detector is not None:
+            scorer = named_detector(scorer.detectors, detector, model=scorer.model_name)
         chosen = named_fidelity(scorer.fidelities, fidelity, model=scorer.model_name)
         # All are opened first: a mistyped path is told before the others have taken their time.
         sources = [open_images(path, limit=limit) for path in paths]
@@ -52,10 +57,13 @@ def score(
             with progress(f"scoring {path}", len(source)) as update:
                 results += _score_source(scorer, source, chosen, strict=strict, update=update)
         if json:
-            document = {"model": scorer.model_name, "digest": scorer.digest, "alpha": scorer.alpha}
-            print_json(document | {"fidelity": {"name": fidelity, **chosen.settings()}, "results": results})
+            document: dict[str, Any] = {"model": scorer.model_name, "digest": scorer.digest}
+            document |= {"fidelity": {"name": fidelity, **chosen.settings()}, "detector": scorer.detector}
+            print_json(document | {"alpha": scorer.alpha, "results": results})
             return
-        table = Table(title=f"{scorer.model_name}: flagged at p <= {scorer.alpha}, bits/dim {fidelity}")
+        table = Table(
+            title=f"{scorer.model_name}: flagged by {scorer.detector} at p <= {scorer.alpha}, bits/dim {fidelity}"
+        )
         table.add_column("source", overflow="fold")
         for column in ("score", "p-value", "bits/dim", "verdict"):
             table.add_column(column, justify="right")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -17,21 +17,17 @@ from numpy.typing import NDArray
 from pcdm_core.data import Preprocessing
 from pcdm_core.detection import Calibration, CalibrationIdentity, CalibrationMismatchError, FeatureLayout
 from pcdm_core.detection.layout import CODECS
-from pcdm_core.likelihood import CALLS_PER_STEP, require_density
 from pcdm_core.model import Cascade, load_pretrained
+from pcdm_core.scoring.calibrations import load_calibrations
 from pcdm_core.scoring.columns import feature_layout
 from pcdm_core.scoring.evaluator import Evaluator, Part, Precision
 from pcdm_core.scoring.fidelities import FIDELITIES, FidelityName
 from pcdm_core.scoring.findings import Findings
 from pcdm_core.scoring.flow_units import next_step
+from pcdm_core.scoring.planning import likelihood_units
 from pcdm_core.scoring.units import Fidelity, Score, Unit, UnitResult
 
-__all__ = ["CALIBRATION_FILE", "CascadeScorer"]
-
-CALIBRATION_FILE = "calibration.json"
-
-# A backward pass takes about twice as long as the network call that it belongs to.
-_BACKWARD_COST = 2.0
+__all__ = ["CascadeScorer"]
 
 
 class CascadeScorer(Evaluator):
@@ -41,6 +37,8 @@ class CascadeScorer(Evaluator):
         model_name: Name of the model's folder.
         digest: Digest of its configuration and weights.
         calibration: Detector and calibration scores, or None.
+        detectors: This scorer, by the name of its detector, then those that judge what the same networks find by
+            another; empty without calibration.
         fidelities: What may be asked for by name. ``fast``, the default, is the calibration's, if there is one; a
             transform that does not preserve volume has no ``exact``.
         preprocessing: What makes any image the model's input.
@@ -60,12 +58,16 @@ class CascadeScorer(Evaluator):
         super().__init__(cascade, precision)
         self.model_name = model_name
         self.digest = digest
-        self.calibration = calibration
         self.batch_size = batch_size
         channels, height, width = cascade.config.image_shape
         self.preprocessing = Preprocessing.model_validate({"channels": channels, "height": height, "width": width})
+        self._judge_by(calibration, complete=complete)
+        self.detectors = self._by_detector([])
+
+    def _judge_by(self, calibration: Calibration | None, *, complete: bool) -> None:
+        self.calibration = calibration
         known = dict(FIDELITIES)
-        if not cascade.transform.volume_preserving:
+        if not self.cascade.transform.volume_preserving:
             del known["exact"]
         if calibration is not None:
             known["fast"] = Fidelity.model_validate(calibration.identity.fidelity)
@@ -73,6 +75,24 @@ class CascadeScorer(Evaluator):
         if calibration is not None:
             self.codecs = complete or not set(CODECS).isdisjoint(calibration.detector.kinds)
             self._seen = self._seen_by(calibration)
+
+    def judged_by(self, calibration: Calibration, *, complete: bool = True) -> Self:
+        """The same networks with the verdicts of another calibration, and those of no third.
+
+        Args:
+            calibration: Made for these weights.
+            complete: As for `from_pretrained`.
+
+        Raises:
+            CalibrationMismatchError: It was made for something else; names each difference.
+        """
+        other = copy.copy(self)
+        other._judge_by(calibration, complete=complete)
+        other.detectors = other._by_detector([])
+        return other
+
+    def _by_detector(self, others: Sequence[Self]) -> Mapping[str, Self]:
+        return MappingProxyType({one.detector: one for one in (self, *others) if one.detector is not None})
 
     @classmethod
     def from_pretrained(
@@ -93,13 +113,13 @@ class CascadeScorer(Evaluator):
             CalibrationMismatchError: If it was made for something else; names each difference.
         """
         cascade, digest = load_pretrained(folder, device)
-        file = folder / CALIBRATION_FILE
-        calibration = Calibration.load(file) if calibrated and file.exists() else None
-        precision: Precision = "bfloat16" if calibration and calibration.identity.precision == "bfloat16" else "float32"
+        calibrations = load_calibrations(folder) if calibrated else []
+        first = calibrations[0] if calibrations else None
+        precision: Precision = "bfloat16" if first and first.identity.precision == "bfloat16" else "float32"
         name = folder.resolve().name
-        return cls(
-            cascade, model_name=name, digest=digest, precision=precision, calibration=calibration, complete=complete
-        )
+        scorer = cls(cascade, model_name=name, digest=digest, precision=precision, calibration=first, complete=complete)
+        scorer.detectors = scorer._by_detector([scorer.judged_by(one, complete=complete) for one in calibrations[1:]])
+        return scorer
 
     @property
     def fidelity(self) -> Fidelity:
@@ -168,13 +188,16 @@ class CascadeScorer(Evaluator):
                 if len(seen) == detector.n_features_in_:
                     return seen
                 differences = [f"features: calibrated with {detector.n_features_in_}, the evaluation has {len(seen)}"]
-        raise CalibrationMismatchError("the calibration was made for something else: " + "; ".join(differences))
+        raise CalibrationMismatchError(
+            f"the calibration of the detector {calibration.identity.detector} was made for something else: "
+            + "; ".join(differences)
+        )
 
     def plan(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Unit]:
         """Units of images ``[N, C, H, W]``: those of the likelihood, and those of the verdict where they are others.
 
         Raises:
-            ValueError: As `plan_likelihood`.
+            ValueError: As `likelihood_units`.
         """
         units = self.plan_likelihood(images, settings)
         if self.calibration is not None and settings != self.fidelity:
@@ -182,39 +205,8 @@ class CascadeScorer(Evaluator):
         return units
 
     def plan_likelihood(self, images: NDArray[np.uint8], settings: Fidelity) -> list[Unit]:
-        """Units of the likelihood alone.
-
-        Raises:
-            ValueError: If the images are not uint8 of the model's shape, or the flow is asked of a transform that does
-                not preserve volume.
-        """
-        shape = self.cascade.config.image_shape
-        if images.dtype != np.uint8 or images.shape[1:] != shape:
-            raise ValueError(f"expected uint8 images [N, {shape}], got {images.dtype} {images.shape}")
-        transform, flow = self.cascade.transform, settings.method == "flow"
-        # Steps of the flow share a batch whatever their number, as each image has a noise level of its own.
-        kind: tuple[str | int, ...] = ()
-        if settings.activations:
-            kind = ("activations",)
-        if flow:
-            require_density(transform)
-            kind = ("flow", settings.divergence, "grid" if settings.tolerance is None else str(settings.tolerance))
-        units = []
-        for index, image in enumerate(images):
-            for replicate in range(settings.replicates):
-                units.append(Unit(index, image, 0, 0, replicate, settings, 0.01, (self.digest, 0, *kind)))
-                for scale in range(1, transform.scales + 1):
-                    cost = prod(transform.resolution(scale)) / prod(self.cascade.config.image_shape)
-                    cost *= self._calls_of_step(scale, settings) if flow else 1.0
-                    bucket = (self.digest, scale, *kind)
-                    nodes = range(1 if flow else settings.nodes)
-                    units += [Unit(index, image, scale, node, replicate, settings, cost, bucket) for node in nodes]
-        return units
-
-    def _calls_of_step(self, scale: int, settings: Fidelity) -> float:
-        """What a solver step costs, in network calls."""
-        backward = self.cascade.transform.rank(scale) if settings.divergence == "exact" else 1
-        return CALLS_PER_STEP * (1 + _BACKWARD_COST * backward)
+        """As `likelihood_units`, of this model."""
+        return likelihood_units(self.cascade, self.digest, images, settings)
 
     def run(self, units: Sequence[Unit]) -> list[UnitResult]:
         """Results of units of one bucket, in order; blocks.

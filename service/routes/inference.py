@@ -106,7 +106,7 @@ def inference_router(engine: Engine, settings: Settings, threads: CapacityLimite
             status_408="The request did not arrive in time.",
             status_413="The request is too large, or there are too many images.",
             status_415="The body is compressed.",
-            status_422="The model has no such fidelity, or a header does not fit the interface.",
+            status_422="The model has no such fidelity or detector, or a header does not fit the interface.",
             status_429="Too much work is waiting: try again after as many seconds as `Retry-After` says.",
             status_500="The model failed.",
             status_503=_NOT_READY,
@@ -131,17 +131,23 @@ def inference_router(engine: Engine, settings: Settings, threads: CapacityLimite
                 document, images = asked.document, asked.images
                 request.state.images = len(images)
                 parameters = document.parameters
-                fidelity = admit(model, parameters.fidelity, images=len(images), most=settings.max_images, until=until)
+                way = admit(
+                    *(model, parameters.fidelity, parameters.detector),
+                    images=len(images),
+                    most=settings.max_images,
+                    until=until,
+                )
                 outputs = selected(document, _outputs(model))
                 # The time for reading is within the other deadline alone, which is as good as nothing for so few bytes.
                 within = None if parameters.timeout is None else max(1, parameters.timeout // 1000)
                 async with deadline(within, settings.request_timeout_ms) as earlier:
-                    scores = await model.score(images, fidelity, min(until, earlier))
+                    scores = await model.score(images, way.fidelity, min(until, earlier), way.scorer)
         tensors, buffer = render(scores, outputs)
-        telemetry.metrics.answered(model, scores)
+        telemetry.metrics.answered(model, scores, way.scorer.detector)
         told: dict[str, str | float] = {"digest": model.scorer.digest, "fidelity": parameters.fidelity}
-        if model.alpha is not None:
-            told["alpha"] = model.alpha
+        alpha = model.alpha_of(way.scorer)
+        if way.scorer.detector is not None and alpha is not None:
+            told |= {"detector": way.scorer.detector, "alpha": alpha}
         answer = InferenceResponse(model_name=name, id=document.id, parameters=told, outputs=tensors)
         return _response(answer.model_dump_json(exclude_none=True).encode(), buffer)
 

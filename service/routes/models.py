@@ -4,9 +4,10 @@ from fastapi import APIRouter
 
 from service.engine import Engine
 from service.model_host import ModelHost
-from service.model_schemas import CalibrationInfo, ModelInfo, ModelList
+from service.model_schemas import DetectorInfo, ModelInfo, ModelList
 from service.problems import ProblemError
 from service.schemas import ServedFidelity, problem_responses
+from service.served_model import ServedScorer
 from service.settings import Settings
 
 __all__ = ["models_router"]
@@ -54,9 +55,6 @@ def _info(host: ModelHost) -> ModelInfo:
     if current is None:
         return ModelInfo(name=host.name, state=host.state, reason=host.reason)
     scorer = current.scorer
-    calibration = None
-    if scorer.detector is not None and scorer.calibration_size is not None and scorer.alpha is not None:
-        calibration = CalibrationInfo(size=scorer.calibration_size, alpha=scorer.alpha)
     return ModelInfo(
         name=host.name,
         state=host.state,
@@ -67,7 +65,12 @@ def _info(host: ModelHost) -> ModelInfo:
         parameters=scorer.parameters,
         fidelities=[ServedFidelity(name=name, **one.settings()) for name, one in scorer.fidelities.items()],
         device=current.runner.device,
-        alpha=current.alpha,
-        detector=scorer.detector,
-        calibration=calibration,
+        detectors=[_detector(name, one, current.alpha_of(one)) for name, one in scorer.detectors.items()],
     )
+
+
+def _detector(name: str, scorer: ServedScorer, alpha: float | None) -> DetectorInfo:
+    assert alpha is not None
+    assert scorer.calibration_size is not None
+    nodes = scorer.fidelities["fast"].nodes
+    return DetectorInfo(name=name, alpha=alpha, calibration_size=scorer.calibration_size, nodes=nodes)

@@ -56,12 +56,16 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
         fidelity: Annotated[
             FidelityName, Query(description="How carefully the likelihood is computed; the verdict is the same at all.")
         ] = "fast",
+        detector: Annotated[
+            str | None,
+            Query(description="Name of the detector that judges, one of the model's; its default if left out."),
+        ] = None,
         timeout_ms: RequestTimeout = None,
     ) -> ScoreAnswer:
         request.state.images = len(files)
         with engine.serving(model) as served:
             async with deadline(timeout_ms, settings.request_timeout_ms) as until:
-                asked = admit(served, fidelity, images=len(files), most=settings.max_images, until=until)
+                asked = admit(served, fidelity, detector, images=len(files), most=settings.max_images, until=until)
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 with telemetry.span("decode", **{"pcdm.images": len(files)}):
                     prepared = [
@@ -70,16 +74,18 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
                         )
                         for name, file in zip(names, files, strict=True)
                     ]
-                scores = await served.score(np.stack([image.pixels for image in prepared]), asked, until)
+                pixels = np.stack([image.pixels for image in prepared])
+                scores = await served.score(pixels, asked.fidelity, until, asked.scorer)
         answer = ScoreAnswer(
             model=served.name,
             digest=served.scorer.digest,
-            fidelity=ServedFidelity(name=fidelity, **asked.settings()),
-            alpha=served.alpha,
+            fidelity=ServedFidelity(name=fidelity, **asked.fidelity.settings()),
+            detector=asked.scorer.detector,
+            alpha=served.alpha_of(asked.scorer),
             results=[_result(name, image, one) for name, image, one in zip(names, prepared, scores, strict=True)],
             request_id=request.state.request_id,
         )
-        telemetry.metrics.answered(served, scores)
+        telemetry.metrics.answered(served, scores, asked.scorer.detector)
         return answer
 
     return router

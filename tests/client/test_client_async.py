@@ -128,6 +128,8 @@ async def test_a_broken_image_is_named_and_asked_about_once() -> None:
             await client.score(photo(9, 9), strict=True)
         with pytest.raises(InvalidRequestError, match="'fast', 'balanced' or 'exact'"):
             await client.score(NATIVE, fidelity="best")
+        with pytest.raises(InvalidRequestError, match="not calibrated with the detector forest"):
+            await client.score(NATIVE, detector="forest")
     assert (caught.value.source, caught.value.reason, caught.value.status) == ("images[1]", "truncated", 422)
 
 

@@ -65,7 +65,7 @@ class FragileScorer(CascadeScorer):
         return super().run(units)
 
 
-@dataclass
+@dataclass(eq=False)
 class SteeredScorer:
     """Scores an image by its first pixel, one unit an image, and lets the test hold, watch and break each batch.
 
@@ -131,6 +131,7 @@ class SteeredModel(SteeredScorer):
     alpha = None
     detector = None
     calibration_size = None
+    detectors: Mapping[str, "SteeredModel"] = MappingProxyType({})
     fidelities: Mapping[FidelityName, Fidelity] = MappingProxyType({"fast": Fidelity(nodes=1)})
     preprocessing = Preprocessing(channels=1, height=1, width=2)
 

@@ -51,7 +51,7 @@ NAMES = {
     "pcdm_p_value": "model",
     "pcdm_drift_statistic": "model",
     "pcdm_drift_p_value": "model",
-    "pcdm_model": "model digest alpha calibration_size device",
+    "pcdm_model": "model digest detector alpha calibration_size device",
 }
 
 
@@ -170,7 +170,10 @@ async def test_images_are_counted_by_verdict_with_their_scores_and_p_values() ->
     assert found["pcdm_score_count{model=tiny}"] == found["pcdm_p_value_count{model=tiny}"] == 2
     assert found["pcdm_score_sum{model=tiny}"] == pytest.approx(sum(one["score"] for one in results))
     assert found["pcdm_p_value_sum{model=tiny}"] == pytest.approx(sum(one["p_value"] for one in results))
-    assert found["pcdm_model_info{alpha=0.05,calibration_size=19,device=cpu,digest=0123,model=tiny}"] == 1
+    assert (
+        found["pcdm_model_info{alpha=0.05,calibration_size=19,detector=spectrum,device=cpu,digest=0123,model=tiny}"]
+        == 1
+    )
 
 
 async def test_images_of_a_model_without_calibration_are_counted_as_such() -> None:
@@ -179,7 +182,7 @@ async def test_images_of_a_model_without_calibration_are_counted_as_such() -> No
         found = await read(client)
     assert found["pcdm_images_total{model=tiny,verdict=uncalibrated}"] == 1
     assert found["pcdm_score_count{model=tiny}"] == 0
-    assert found["pcdm_model_info{alpha=,calibration_size=0,device=cpu,digest=0123,model=tiny}"] == 1
+    assert found["pcdm_model_info{alpha=,calibration_size=0,detector=,device=cpu,digest=0123,model=tiny}"] == 1
 
 
 async def test_drift_is_told_from_a_hundred_images_on() -> None:

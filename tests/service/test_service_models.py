@@ -162,9 +162,8 @@ async def test_a_model_says_what_it_is(tmp_path: Path) -> None:
     assert sure["parameters"] == sum(one.numel() for one in calibrated.cascade.parameters())
     assert [one["name"] for one in sure["fidelities"]] == ["fast", "balanced", "exact"]
     assert sure["fidelities"][0]["nodes"] == calibrated.fidelity.nodes
-    assert (sure["alpha"], sure["detector"]) == (0.2, "spectrum")
-    assert sure["calibration"] == {"size": 30, "alpha": 0.1, "fidelity": "fast"}
-    assert (told["models"][0]["detector"], told["models"][0]["calibration"]) == (None, None)
+    assert sure["detectors"] == [{"name": "spectrum", "alpha": 0.2, "calibration_size": 30, "nodes": 2}]
+    assert told["models"][0]["detectors"] == []
 
 
 def test_names_that_clash_are_told_before_anything_is_served() -> None:

@@ -288,7 +288,7 @@ def test_an_unknown_detector_is_named_with_the_known_ones(workshop: Path) -> Non
     assert "unknown detector 'forest'; known: alignment, bits_per_dim, complexity" in error
 
 
-@pytest.mark.parametrize("option", [("--detector", "spectrum"), ("--nodes", 3), ("--alpha", 0.1)])
+@pytest.mark.parametrize("option", [("--further",), ("--nodes", 3), ("--alpha", 0.1)])
 def test_a_setting_of_the_fit_is_refused_without_one(workshop: Path, option: tuple[object, ...]) -> None:
     sets = ("--id", f"{workshop / 'smooth.npz'}[140:]", "--ood", workshop / "noise.npz")
     code, _, error = invoke("calibrate", workshop / "run/model", *sets, *option)
