@@ -1,12 +1,16 @@
 """How many units a batch is worth: more of them keep others waiting, and beyond some number gain nothing."""
 
 import math
+from collections import deque
 from collections.abc import Hashable
+from statistics import median
 from typing import Final
 
 __all__ = ["BatchSizes"]
 
-# Batches after which another size is tried anew: one slow moment is not believed for ever.
+# Every so manieth batch is of the next larger or the next smaller size, as their times too are known by chance.
+_TRIAL: Final = 8
+# Batches after which one that took too long is tried anew: one slow moment is not believed for ever.
 _DOUBT: Final = 200
 
 
@@ -20,36 +24,38 @@ class BatchSizes:
         most: Most units of any batch.
         longest: Seconds that a batch should not take longer than, as those who come meanwhile wait for it.
         tolerance: By how much, relatively, a unit may take longer in a smaller batch.
-        memory: Weight of what was known, in (0, 1), when something new is learned.
+        memory: Latest batches of a size of whose times the median counts.
     """
 
-    def __init__(self, most: int, *, longest: float = math.inf, tolerance: float = 0.02, memory: float = 0.8) -> None:
+    def __init__(self, most: int, *, longest: float = math.inf, tolerance: float = 0.02, memory: int = 31) -> None:
         self._most = most
         self._longest = longest
         self._tolerance = tolerance
         self._memory = memory
         # Seconds of a unit, by size class: 2^class is the largest size of it.
-        self._seconds: dict[Hashable, dict[int, float]] = {}
-        self._since: dict[Hashable, int] = {}
+        self._seconds: dict[Hashable, dict[int, deque[float]]] = {}
+        self._batches: dict[Hashable, int] = {}
 
     def learn(self, bucket: Hashable, size: int, seconds: float) -> None:
         """Note how long a batch took."""
-        known = self._seconds.setdefault(bucket, {})
-        of_one, own = seconds / size, _class_of(size)
-        known[own] = self._memory * known[own] + (1 - self._memory) * of_one if own in known else of_one
-        self._since[bucket] = self._since.get(bucket, 0) + 1
+        of_bucket = self._seconds.setdefault(bucket, {})
+        of_bucket.setdefault(_class_of(size), deque(maxlen=self._memory)).append(seconds / size)
+        self._batches[bucket] = self._batches.get(bucket, 0) + 1
 
     def worthwhile(self, bucket: Hashable) -> int:
         """Most units that the next batch of this bucket should have, where so many wait."""
-        known = self._seconds.get(bucket, {})
+        known = {size: median(own) for size, own in self._seconds.get(bucket, {}).items()}
         if not known:
             return self._most
-        soon, paying = self._soon(known), self._paying(known)
-        if self._since[bucket] >= _DOUBT:
-            self._since[bucket] = 0
-            for doubtful in [size for size in known if size > soon or size == paying - 1]:
-                del known[doubtful]
-        return min(1 << min(soon, paying), self._most)
+        soon = self._soon(known)
+        chosen, batches = min(soon, self._paying(known)), self._batches[bucket]
+        if batches % _DOUBT == 0:
+            for doubtful in [size for size in known if size > soon]:
+                del self._seconds[bucket][doubtful]
+        if batches % _TRIAL == 0:
+            neighbour = chosen + (1 if batches // _TRIAL % 2 else -1)
+            chosen = neighbour if 0 <= neighbour <= soon else chosen
+        return min(1 << chosen, self._most)
 
     def _soon(self, known: dict[int, float]) -> int:
         """The class of what may be done in time, by what is known: more take no less time, and no more for each."""

@@ -1,5 +1,6 @@
 """What batches are worth, by times that the test makes up."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,23 @@ def settled(sizes: BatchSizes, fixed: float, each: float, rounds: int = 60) -> l
         taken.append(sizes.worthwhile("x"))
         sizes.learn("x", taken[-1], fixed + each * taken[-1])
     return taken
+
+
+def under_noise(sizes: BatchSizes, fixed: float, each: float, rounds: int = 2000) -> list[int]:
+    """Sizes of batches where each takes 14 % more or less by chance, and now and then few wait."""
+    random, taken = np.random.default_rng(0), []
+    for turn in range(rounds):
+        taken.append(sizes.worthwhile("x"))
+        waiting = taken[-1] if turn % 10 else int(random.integers(1, 9))
+        sizes.learn("x", waiting, (fixed + each * waiting) * random.gamma(50, 1 / 50))
+    return taken
+
+
+def test_chance_does_not_choose() -> None:
+    """With 2 and 1 seconds, a unit takes 3 % less in a batch of 64 than in one of 32, 8 % less than in one of 16."""
+    small = [np.mean(np.array(under_noise(BatchSizes(64, memory=memory), 2, 1)[100:]) <= 16) for memory in (1, 31)]
+    assert small[0] > 0.2
+    assert small[1] < 0.1
 
 
 def test_before_anything_is_known_batches_are_as_large_as_they_may_be() -> None:
