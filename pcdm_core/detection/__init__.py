@@ -30,6 +30,7 @@ from pcdm_core.detection.likelihoods import (
 from pcdm_core.detection.metrics import Interval, OodMetrics, ood_metrics
 from pcdm_core.detection.middle import MiddleDetector
 from pcdm_core.detection.mixture import AlignmentDetector, MixtureDetector, ScoreNormsDetector
+from pcdm_core.detection.pooled import PooledAlignmentDetector
 from pcdm_core.detection.rates import RealisedRate, rate_tolerance, realised_rate
 from pcdm_core.detection.singles import SINGLES
 from pcdm_core.detection.spectrum import SpectrumDetector
@@ -59,6 +60,7 @@ __all__ = [
     "MiddleDetector",
     "MixtureDetector",
     "OodMetrics",
+    "PooledAlignmentDetector",
     "RealisedRate",
     "ScaleRatioDetector",
     "ScaleTypicalityDetector",

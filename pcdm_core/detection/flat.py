@@ -17,7 +17,10 @@ __all__ = ["FlatDetector", "check_positive", "check_sizes"]
 
 
 class FlatDetector(Detector):
-    """A detector whose parameters are numbers, and whose fit is some arrays, written as flat lists."""
+    """A detector whose parameters are numbers, and whose fit is some arrays, written as flat lists.
+
+    A parameter that is None by default is not among those numbers: what the fit makes of it is a list.
+    """
 
     _lists: ClassVar[tuple[str, ...]]
     """Names of the lists that `_fitted` gives."""
@@ -87,4 +90,4 @@ def check_positive(values: Mapping[str, NDArray[np.float64]]) -> None:
 
 def _parameters(cls: type[Detector]) -> dict[str, Any]:
     """Names and defaults of the parameters, whose types are those of the defaults."""
-    return dict(cls().get_params(deep=False))
+    return {name: default for name, default in cls().get_params(deep=False).items() if default is not None}

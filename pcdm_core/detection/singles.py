@@ -15,6 +15,7 @@ from pcdm_core.detection.likelihoods import (
 )
 from pcdm_core.detection.middle import MiddleDetector
 from pcdm_core.detection.mixture import AlignmentDetector, MixtureDetector, ScoreNormsDetector
+from pcdm_core.detection.pooled import PooledAlignmentDetector
 from pcdm_core.detection.spectrum import SpectrumDetector
 
 __all__ = ["SINGLES"]
@@ -22,6 +23,7 @@ __all__ = ["SINGLES"]
 SINGLES: Mapping[str, type[Detector]] = MappingProxyType(
     {
         "alignment": AlignmentDetector,
+        "pooled_alignment": PooledAlignmentDetector,
         "mixture": MixtureDetector,
         "spectrum": SpectrumDetector,
         "score_norms": ScoreNormsDetector,

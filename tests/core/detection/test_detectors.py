@@ -126,6 +126,7 @@ LAYOUT = FeatureLayout(
 )
 SEEN = {
     "alignment": [12, 13],
+    "pooled_alignment": [12, 13],
     "mixture": [8, 9, 10, 11],
     "spectrum": [8, 9, 10, 11],
     "score_norms": [9, 11],
