@@ -1,6 +1,6 @@
 """Detectors on outliers made from images like those trained on: what each finds, without another data set.
 
-    python benchmarks/detectors.py measure weights/cifar10-haar docs/detectors.json runs/fidelity    # 12 core-minutes
+    python benchmarks/detectors.py measure weights/cifar10-haar docs/detectors.json runs/fidelity    # 40 core-minutes
     python benchmarks/detectors.py report docs/detectors.json docs/detectors.md
 
 By the protocol of docs/protocol.md. `measure` keeps what it found in the folder named last, and goes on from there;
@@ -20,14 +20,24 @@ from numpy.typing import NDArray
 from outliers import OUTLIERS, Images, outliers
 from rich.progress import track
 from scipy.stats import rankdata
+from threadpoolctl import threadpool_limits
 
 from pcdm_core.data import load_array, open_images
-from pcdm_core.detection import ALIGNMENT, SPECTRUM, Detector, FeatureKind, MixtureDetector, SpectrumDetector
+from pcdm_core.detection import (
+    ALIGNMENT,
+    SPECTRUM,
+    Detector,
+    FeatureKind,
+    FeatureLayout,
+    MixtureDetector,
+    PooledAlignmentDetector,
+    SpectrumDetector,
+)
 from pcdm_core.scoring import FIDELITIES, CascadeScorer, Fidelity, Findings, FindingsCache
 
 FIT, HELD_OUT = "cifar10:train[-5000:-2500]", "cifar10:train[-2500:]"
 FITTED, NORMAL, ODD = 2500, 1000, 120
-NODES = (2, 3, 1, 5)
+NODES = (2, 3, 1, 5, 10, 20)
 RESAMPLED = 200
 SEEN: dict[str, tuple[FeatureKind, ...]] = {
     "spectrum": SPECTRUM,
@@ -47,11 +57,18 @@ CANDIDATES: dict[str, tuple[str, Detector]] = {
         MixtureDetector(n_estimators=estimators, max_features=size, n_components=components),
     )
     for estimators, size, components in (
-        *((16, size, components) for size in (10, 20, 40) for components in (1, 3, 5)),
+        *((16, size, components) for size in (10, 20) for components in (1, 3, 5)),
         *((64, size, 3) for size in (5, 10, 20)),
     )
 }
-FROZEN = ("alignments, 64 mixtures (10, 3)", 2)
+AVERAGED = {
+    f"alignments averaged to {levels}, 64 mixtures ({size}, 3)": (levels, size)
+    for levels in (1, 2, 3, 4, 5, 7, 10)
+    for size in (10, 20, 40)
+}
+"""To so many noise levels, where there are more."""
+DEFAULT = ("alignments, 64 mixtures (10, 3)", 2)
+FROZEN = ("alignments averaged to 7, 64 mixtures (20, 3)", 20)
 """What was chosen, by preliminary figures on the same images: docs/protocol.md."""
 BEFORE = ("spectrum, 16 mixtures (20, 3)", 2)
 
@@ -100,6 +117,15 @@ def resampled(scores: Mapping[str, Floats]) -> Floats:
     )
 
 
+def candidates(layout: FeatureLayout, nodes: int) -> dict[str, tuple[str, Detector]]:
+    averaged = {
+        name: ("alignments", PooledAlignmentDetector.for_layout(layout, levels=levels, max_features=size))
+        for name, (levels, size) in AVERAGED.items()
+        if levels < nodes
+    }
+    return {**CANDIDATES, **averaged}
+
+
 def measure(model: Path, cache: Path) -> dict[str, Any]:
     scorer = CascadeScorer.from_pretrained(model, calibrated=False)
     sets = images_of(scorer)
@@ -108,17 +134,18 @@ def measure(model: Path, cache: Path) -> dict[str, Any]:
         fidelity = FIDELITIES["fast"].model_copy(update={"nodes": nodes})
         found = findings_of(scorer, fidelity, sets, cache)
         layout = scorer.layout(fidelity)
-        for name, (columns, detector) in track(CANDIDATES.items(), "candidates"):
+        for name, (columns, detector) in track(candidates(layout, nodes).items(), "candidates"):
             seen = {part: layout.select(one.features, SEEN[columns]) for part, one in found.items()}
-            detector.fit(seen.pop("fit"))
-            scores = {part: -detector.score_samples(features) for part, features in seen.items()}
+            with threadpool_limits(1):  # of matrices this small, two threads take ten times as long
+                detector.fit(seen.pop("fit"))
+                scores = {part: -detector.score_samples(features) for part, features in seen.items()}
             again.append(resampled(scores))
             rows.append(
                 {
                     "detector": name,
                     "nodes": nodes,
                     "network_calls": nodes * scorer.scales,
-                    "features": detector.n_features_in_,
+                    "features": averaged_features(detector),
                     "mean_auroc": mean_auroc(scores),
                     "auroc": {kind: auroc(scores["normal"], scores[kind]) for kind in OUTLIERS},
                 }
@@ -130,6 +157,11 @@ def measure(model: Path, cache: Path) -> dict[str, Any]:
     return {"digest": scorer.digest, "candidates": rows}
 
 
+def averaged_features(detector: Detector) -> int:
+    """What is left to the mixtures."""
+    return int(detector.pools_.max()) + 1 if isinstance(detector, PooledAlignmentDetector) else detector.n_features_in_
+
+
 REPORT = """# Detectors on synthetic outliers
 
 Made by `benchmarks/detectors.py` with the model of digest `{digest:.12}`, by the rules of
@@ -139,16 +171,16 @@ against {odd} of the kind, and how far it is behind the best, with the standard 
 images).
 
 *Spectrum*: log squared errors and log squared norms of the predicted noise. *Norms*: the latter alone. *Alignments*:
-cosines between what is left of the noise and its prediction. *Mahalanobis*: the detector `spectrum`, on these columns;
-*M mixtures (d, K)*: mean log density under M mixtures of K Gaussians, each of d of the columns at
-random.
+cosines between what is left of the noise and its prediction. *Averaged to L*: over neighbouring noise levels, so that L
+are left. *Mahalanobis*: the detector `spectrum`, on these columns; *M mixtures (d, K)*: mean log density under M
+mixtures of K Gaussians, each of d of the columns at random.
 
 {candidates}
 
 By the protocol, those not more than one standard error behind count as equal to the best. The first of them in network
 calls, then in features, then in the criterion itself, is {chosen}.
-The detector in use, frozen by earlier figures on the same images (protocol.md), is **{frozen}**:
-{behind} the best here.
+Frozen by earlier figures on the same images (protocol.md) were first **{default}**, which judges
+where none is named ({behind_default} the best here), then **{frozen}** ({behind}).
 
 By kind, {shown}:
 
@@ -167,7 +199,8 @@ def chosen(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def report(document: dict[str, Any]) -> str:
     rows = document["candidates"]
     by_name = {(row["detector"], row["nodes"]): row for row in rows}
-    frozen, shown = by_name[FROZEN], [by_name[FROZEN], by_name[BEFORE]]
+    frozen, default = by_name[FROZEN], by_name[DEFAULT]
+    shown = [frozen, default, by_name[BEFORE]]
     names = [called(row) for row in shown]
     return REPORT.format(
         digest=document["digest"],
@@ -187,13 +220,19 @@ def report(document: dict[str, Any]) -> str:
         ),
         chosen=called(chosen(rows)),
         frozen=names[0],
-        behind=f"{frozen['behind']:.4f} ± {frozen['stderr']:.4f} behind",
-        shown=" and ".join(names),
+        behind=behind(frozen),
+        default=names[1],
+        behind_default=behind(default),
+        shown="; ".join(names),
         kinds_table=table(
             [(kind, *(f"{row['auroc'][kind]:.3f}" for row in shown)) for kind in OUTLIERS],
             head=("synthetic outliers", *names),
         ),
     )
+
+
+def behind(row: dict[str, Any]) -> str:
+    return f"{row['behind']:.4f} ± {row['stderr']:.4f} behind"
 
 
 def called(row: dict[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ class Material:
     Attributes:
         images: as every network sees them, uint8, ``[N, C, H, W]``.
         findings: of the cascade.
+        further: the same at the settings of further detectors, by their names, where these are others.
         outputs: of the classifier, or None where there is none.
         labels: classes, ``[N]``, or None where the source has none for some image.
     """
@@ -29,6 +30,7 @@ class Material:
     findings: Findings
     outputs: Outputs | None = None
     labels: NDArray[np.int64] | None = None
+    further: Mapping[str, Findings] = field(default_factory=dict)
 
 
 def all_labels(labels: Sequence[int | None]) -> NDArray[np.int64] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,9 @@ __all__ = [
     "registered_row",
 ]
 
-Need = Literal["cascade", "pixels", "classifier"]
-"""What a row needs besides the pixels: findings of the cascade, nothing, or outputs of a classifier."""
+Need = str
+"""What a row needs besides the pixels: findings of the ``cascade``, nothing (``pixels``), outputs of a ``classifier``,
+or findings at the settings of a further detector, by its name."""
 
 ScoreImages = Callable[[Material], NDArray[np.float64]]
 """OOD scores of a set, ``[N]``, higher for more OOD."""
@@ -113,10 +114,20 @@ CASCADE_ROWS: Final = (
 """What is computed from findings of the cascade, by whatever detector; all fitted on the same images."""
 
 
-def calibrated_row(calibration: Calibration) -> Row:
-    """The detector of a model's own calibration, on the images that this was fitted on."""
+def calibrated_row(calibration: Calibration, *, elsewhere: bool = False) -> Row:
+    """The detector of one of a model's own calibrations, on the images that this was fitted on.
+
+    Args:
+        calibration: of the model.
+        elsewhere: whether it judges at other settings than the model's default detector.
+    """
+    name = calibration.identity.detector
 
     def fit(_: Material) -> ScoreImages:
-        return lambda material: calibration.scores(material.findings.seen_by(calibration.detector))
+        def score(material: Material) -> NDArray[np.float64]:
+            found = material.further[name] if elsewhere else material.findings
+            return calibration.scores(found.seen_by(calibration.detector))
 
-    return Row(f"calibrated detector ({calibration.identity.detector})", "cascade", fit)
+        return score
+
+    return Row(f"calibrated detector ({name})", name if elsewhere else "cascade", fit)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -42,9 +43,9 @@ class Bench:
     """All that scores images, and the sets that it is tried on.
 
     Args:
-        scorer: of the cascade; with a calibration, its detector is the first row.
+        scorer: of the cascade; the detectors that it is calibrated with are the first rows.
         classifier: for the supervised peers, or None.
-        cache: of the findings of `scorer` at its own fidelity, or None.
+        cache: folder that keeps findings, or None.
         progress: see `ShowProgress`.
 
     Raises:
@@ -57,16 +58,22 @@ class Bench:
         scorer: CascadeScorer,
         *,
         classifier: Classifier | None,
-        cache: FindingsCache | None,
+        cache: Path | None,
         progress: ShowProgress,
     ) -> None:
         shape = scorer.cascade.config.image_shape
         if classifier is not None and classifier.card.image_shape != shape:
             raise ValueError(f"the classifier takes images {classifier.card.image_shape}, the cascade {shape}")
         self._scorer, self._classifier, self._progress = scorer, classifier, progress
-        self._find = partial(scorer.findings, fidelity=scorer.fidelity) if cache is None else cache.findings
+        self._cache = cache
+        # Those that see what the default one sees need no evaluation of their own.
+        self._further = {name: one for name, one in scorer.detectors.items() if one.fidelity != scorer.fidelity}
         self.rows: tuple[Row, ...] = (
-            *(() if scorer.calibration is None else (calibrated_row(scorer.calibration),)),
+            *(
+                calibrated_row(one.calibration, elsewhere=name in self._further)
+                for name, one in scorer.detectors.items()
+                if one.calibration is not None
+            ),
             *CASCADE_ROWS,
             *PIXEL_ROWS,
             *(() if classifier is None else classifier_rows(classifier)),
@@ -137,30 +144,37 @@ class Bench:
         return _Read(names, images, all_labels(labels))
 
     def _material(self, name: str, read: _Read) -> Material:
-        scorer, parts = self._scorer, []
-        with self._progress(f"scoring {name}", len(read.images)) as update:
-            for start in range(0, len(read.images), scorer.batch_size):
-                block = read.images[start : start + scorer.batch_size]
-                parts.append(self._find(block))
-                update(start + len(block))
+        found = self._found(name, self._scorer, read.images)
         outputs = None if self._classifier is None else self._classifier.outputs(read.images)
-        return Material(read.images, Findings.join(parts), outputs, read.labels)
+        further = {key: self._found(f"{name} for {key}", one, read.images) for key, one in self._further.items()}
+        return Material(read.images, found, outputs, read.labels, further)
+
+    def _found(self, name: str, scorer: CascadeScorer, images: NDArray[np.uint8]) -> Findings:
+        find: Callable[[NDArray[np.uint8]], Findings] = partial(scorer.findings, fidelity=scorer.fidelity)
+        if self._cache is not None:
+            find = FindingsCache(self._cache, scorer, scorer.fidelity).findings
+        parts = []
+        with self._progress(f"scoring {name}", len(images)) as update:
+            for start in range(0, len(images), scorer.batch_size):
+                block = images[start : start + scorer.batch_size]
+                parts.append(find(block))
+                update(start + len(block))
+        return Findings.join(parts)
 
     def _sample(self, images: NDArray[np.uint8]) -> tuple[Material, dict[Need, float], dict[Need, float]]:
         """A few images, and for each need the network calls of one and the core-seconds of all of them."""
         images = images[:_TIMED]
-        scores = self._scorer.score(images)
-        sample = Material(
-            images,
-            Findings.of(scores, self._scorer.layout(self._scorer.fidelity)),
-            None if self._classifier is None else self._classifier.outputs(images),
-        )
-        calls: dict[Need, float] = {"cascade": float(scores[0].network_calls), "pixels": 0.0, "classifier": 1.0}
-        seconds: dict[Need, float] = {"cascade": core_seconds(lambda: self._scorer.score(images)), "pixels": 0.0}
+        scorers = {"cascade": self._scorer, **self._further}
+        scores = {need: scorer.score(images) for need, scorer in scorers.items()}
+        found = {need: Findings.of(own, scorers[need].layout(scorers[need].fidelity)) for need, own in scores.items()}
+        calls = {need: float(own[0].network_calls) for need, own in scores.items()} | {"pixels": 0.0, "classifier": 1.0}
+        seconds = {need: core_seconds(partial(scorer.score, images)) for need, scorer in scorers.items()}
+        seconds["pixels"], outputs = 0.0, None
         if self._classifier is not None:
             classifier = self._classifier
+            outputs = classifier.outputs(images)
             seconds["classifier"] = core_seconds(lambda: classifier.outputs(images))
-        return sample, calls, seconds
+        return Material(images, found.pop("cascade"), outputs, further=found), calls, seconds
 
     def _told_of_classifier(self, inside: Material) -> dict[str, Any] | None:
         if self._classifier is None or inside.outputs is None:

@@ -13,7 +13,7 @@ import typer
 from pcdm_core.cli.console import LimitOption, errors, progress, stdout
 from pcdm_core.data import open_images
 from pcdm_core.files import write_atomically
-from pcdm_core.scoring import CascadeScorer, FindingsCache
+from pcdm_core.scoring import CascadeScorer
 
 __all__ = ["benchmark"]
 
@@ -52,7 +52,7 @@ def benchmark(
         bench = Bench(
             scorer,
             classifier=None if classifier is None else load_classifier(classifier),
-            cache=None if cache is None else FindingsCache(cache, scorer, scorer.fidelity),
+            cache=cache,
             progress=progress,
         )
         made: dict[str, Any] = {

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_benches import CARD, write_bench
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from pcdm_core.benchmark import CASCADE_ROWS, PIXEL_ROWS, Classifier, save_classifier
 from pcdm_core.cli import app
+from pcdm_core.detection import ood_metrics
 from pcdm_core.scoring import FIDELITIES, CascadeScorer
 
 needs_pytorch_ood = pytest.mark.skipif(
@@ -65,6 +67,28 @@ def test_every_score_has_figures_on_every_set(bench: Path, tmp_path: Path) -> No
             assert {"auroc", "aupr_out", "aupr_in", "fpr_at_95_tpr_out", "fpr_at_95_tpr_in"} < one.keys()
     best = max(row["sets"][0]["auroc"]["value"] for row in found["rows"])
     assert best > 0.95
+
+
+def test_a_further_detector_has_a_row_at_its_own_settings(bench: Path, tmp_path: Path) -> None:
+    shutil.copytree(bench, tmp_path / "bench")
+    bench, made = tmp_path / "bench", []
+    for detector, nodes, further in (("spectrum", 2, ()), ("pooled_alignment", 3, ("--further",))):
+        options = ("--fit", f"{bench / 'smooth.npz'}[:60]", "--detector", detector, "--nodes", nodes, *further)
+        code, _, error = invoke("calibrate", bench / "model", *options)
+        assert code == 0, error
+    cached = [document(bench, tmp_path, "--cache", tmp_path / "cache")["rows"] for _ in range(2)]
+    for found in (document(bench, tmp_path)["rows"], *cached):
+        assert [row["name"] for row in found[:2]] == [
+            "calibrated detector (spectrum)",
+            "calibrated detector (pooled_alignment)",
+        ]
+        assert [row["network_calls"] for row in found[:2]] == [4, 6]
+        made.append([row["sets"] for row in found])
+    assert made[0] == made[1] == made[2]
+    judge = CascadeScorer.from_pretrained(bench / "model").detectors["pooled_alignment"]
+    normal, odd = (np.load(bench / name)["images"].transpose(0, 3, 1, 2) for name in ("smooth.npz", "noise.npz"))
+    scores = [[one.score for one in judge.score(images)] for images in (normal[60:], odd)]
+    assert made[0][1][0]["auroc"]["value"] == ood_metrics(*map(np.array, scores)).to_dict()["auroc"]["value"]
 
 
 def test_it_says_what_it_was_made_with(bench: Path, tmp_path: Path) -> None:
