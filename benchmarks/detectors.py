@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from outliers import OUTLIERS, Images, outliers
 from rich.progress import track
 from scipy.stats import rankdata
-from threadpoolctl import threadpool_limits
 
 from pcdm_core.data import load_array, open_images
 from pcdm_core.detection import (
@@ -136,9 +135,8 @@ def measure(model: Path, cache: Path) -> dict[str, Any]:
         layout = scorer.layout(fidelity)
         for name, (columns, detector) in track(candidates(layout, nodes).items(), "candidates"):
             seen = {part: layout.select(one.features, SEEN[columns]) for part, one in found.items()}
-            with threadpool_limits(1):  # of matrices this small, two threads take ten times as long
-                detector.fit(seen.pop("fit"))
-                scores = {part: -detector.score_samples(features) for part, features in seen.items()}
+            detector.fit(seen.pop("fit"))
+            scores = {part: -detector.score_samples(features) for part, features in seen.items()}
             again.append(resampled(scores))
             rows.append(
                 {

@@ -45,6 +45,13 @@ def reload_model(server: Server, requests: Requests) -> dict[str, Any]:  # noqa:
     return {"reloads": statuses}
 
 
+def ask_much(server: Server, requests: Requests) -> dict[str, Any]:  # noqa: ARG001
+    """A further client asks for sixteen images at `exact`, each of which takes as long as a hundred at `fast`."""
+    with server.client() as client:
+        status = client.post("/score?fidelity=exact", files=[("files", SAMPLE)] * 16, timeout=120).status_code
+    return {"status": status}
+
+
 def hang_up(server: Server, requests: Requests) -> dict[str, Any]:
     """Two hundred further clients send a request each and are gone; then nothing of theirs is left."""
     body = Path(requests.bodies[0]).read_bytes()
@@ -75,6 +82,7 @@ FAULTS: dict[str, tuple[str, Callable[[Server, Requests], dict[str, Any]]]] = {
     "kill": ("the worker is killed (SIGKILL)", kill_worker),
     "starve": ("the worker's memory runs out", starve_worker),
     "reload": ("the model is reloaded, twice", reload_model),
+    "ask_much": ("16 images at `exact` are asked for", ask_much),
     "hang_up": ("200 further clients hang up at once", hang_up),
     "dawdle": ("200 further clients send a byte a second", dawdle),
 }

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_limits
 
 from pcdm_core.detection._standard import location_and_scale
 from pcdm_core.detection.flat import FlatDetector, check_positive, check_sizes
@@ -82,12 +83,14 @@ class MixtureDetector(FlatDetector):
         size, components = min(self.max_features, columns), min(self.n_components, rows)
         random = check_random_state(self.random_state)
         self.subsets_ = np.array([np.sort(random.permutation(columns)[:size]) for _ in range(self.n_estimators)])
-        mixtures = [
-            GaussianMixture(
-                components, reg_covar=self.reg_covar, max_iter=500, random_state=random.randint(2**31 - 1)
-            ).fit(standard[:, subset])
-            for subset in self.subsets_
-        ]
+        # Of matrices this small, two threads take ten times as long.
+        with threadpool_limits(1, user_api="blas"):
+            mixtures = [
+                GaussianMixture(
+                    components, reg_covar=self.reg_covar, max_iter=500, random_state=random.randint(2**31 - 1)
+                ).fit(standard[:, subset])
+                for subset in self.subsets_
+            ]
         self.weights_ = np.stack([mixture.weights_ for mixture in mixtures])
         self.means_ = np.stack([mixture.means_ for mixture in mixtures])
         upper = np.stack([mixture.precisions_cholesky_ for mixture in mixtures])
