@@ -12,6 +12,8 @@ __all__ = ["BatchSizes"]
 _TRIAL: Final = 8
 # Batches after which one that took too long is tried anew: one slow moment is not believed for ever.
 _DOUBT: Final = 200
+# Batches by which one that takes too long is known: who waits cannot wait for more.
+_LATEST: Final = 3
 
 
 class BatchSizes:
@@ -24,7 +26,7 @@ class BatchSizes:
         most: Most units of any batch.
         longest: Seconds that a batch should not take longer than, as those who come meanwhile wait for it.
         tolerance: By how much, relatively, a unit may take longer in a smaller batch.
-        memory: Latest batches of a size of whose times the median counts.
+        memory: Latest batches of a size of whose times the median counts, but for how long a batch takes in all.
     """
 
     def __init__(self, most: int, *, longest: float = math.inf, tolerance: float = 0.02, memory: int = 31) -> None:
@@ -44,14 +46,15 @@ class BatchSizes:
 
     def worthwhile(self, bucket: Hashable) -> int:
         """Most units that the next batch of this bucket should have, where so many wait."""
-        known = {size: median(own) for size, own in self._seconds.get(bucket, {}).items()}
-        if not known:
+        seconds = self._seconds.get(bucket)
+        if not seconds:
             return self._most
-        soon = self._soon(known)
-        chosen, batches = min(soon, self._paying(known)), self._batches[bucket]
+        soon = self._soon({size: median(list(own)[-_LATEST:]) for size, own in seconds.items()})
+        paying = self._paying({size: median(own) for size, own in seconds.items()})
+        chosen, batches = min(soon, paying), self._batches[bucket]
         if batches % _DOUBT == 0:
-            for doubtful in [size for size in known if size > soon]:
-                del self._seconds[bucket][doubtful]
+            for doubtful in [size for size in seconds if size > soon]:
+                del seconds[doubtful]
         if batches % _TRIAL == 0:
             neighbour = chosen + (1 if batches // _TRIAL % 2 else -1)
             chosen = neighbour if 0 <= neighbour <= soon else chosen

@@ -127,8 +127,8 @@ class ServedModel:
         return taken.channels, taken.height, taken.width
 
     def alpha_of(self, scorer: ServedScorer) -> float | None:
-        """Level at which images are flagged: the deployment's, or that of its calibration; None for the lack of one."""
-        return scorer.alpha if self._alpha is None else self._alpha
+        """Level at which images are flagged: the deployment's, or that of its calibration; None without one."""
+        return scorer.alpha if scorer.alpha is None or self._alpha is None else self._alpha
 
     async def score(
         self, images: NDArray[np.uint8], fidelity: Fidelity, until: float, scorer: ServedScorer

@@ -99,7 +99,8 @@ class Bench:
         """
         read = {name: self._read(name, source) for name, source in sources.items()}
         shared = overlaps({name: one.names for name, one in read.items()}, {k: one.images for k, one in read.items()})
-        material = {name: self._material(name, one) for name, one in read.items()}
+        # Further detectors were fitted when they were calibrated.
+        material = {name: self._material(name, one, further=name != fit) for name, one in read.items()}
         told = {name: {"source": name, "images": len(read[name].images), "identical": shared[name]} for name in read}
         outlying = {name: material[name] for name in outside}
         sample, calls, seconds = self._sample(read[inside].images)
@@ -143,11 +144,12 @@ class Bench:
                 update(place + 1)
         return _Read(names, images, all_labels(labels))
 
-    def _material(self, name: str, read: _Read) -> Material:
+    def _material(self, name: str, read: _Read, *, further: bool) -> Material:
         found = self._found(name, self._scorer, read.images)
         outputs = None if self._classifier is None else self._classifier.outputs(read.images)
-        further = {key: self._found(f"{name} for {key}", one, read.images) for key, one in self._further.items()}
-        return Material(read.images, found, outputs, read.labels, further)
+        judges = self._further.items() if further else ()
+        seen = {key: self._found(f"{name} for {key}", one, read.images) for key, one in judges}
+        return Material(read.images, found, outputs, read.labels, seen)
 
     def _found(self, name: str, scorer: CascadeScorer, images: NDArray[np.uint8]) -> Findings:
         find: Callable[[NDArray[np.uint8]], Findings] = partial(scorer.findings, fidelity=scorer.fidelity)

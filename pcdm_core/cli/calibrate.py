@@ -127,6 +127,9 @@ def calibrate(
         of_fit = None if fit is None else _Set(fit, open_images(fit))
         opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
         evaluator = scorer = CascadeScorer.from_pretrained(model, device=pick_device(device), calibrated=of_fit is None)
+        if further:
+            # As the model is refused with it, it is refused before the images are scored.
+            scorer.judged_by(Calibration.load(calibration_file(model)))
         if of_fit is None and detector is not None:
             evaluator = scorer = named_detector(scorer.detectors, detector, model=scorer.model_name)
         evaluated, others = scorer.fidelity, dict[str, Detector]()

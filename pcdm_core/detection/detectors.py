@@ -9,11 +9,14 @@ from typing import Any
 from pcdm_core.detection.base import Detector
 from pcdm_core.detection.ensemble import EnsembleDetector
 from pcdm_core.detection.layout import FeatureLayout
+from pcdm_core.detection.pooled import PooledAlignmentDetector
 from pcdm_core.detection.singles import SINGLES
 
 __all__ = ["DETECTORS", "detector_class", "detector_name", "detector_named"]
 
-DETECTORS: Mapping[str, type[Detector]] = MappingProxyType({**SINGLES, "ensemble": EnsembleDetector})
+DETECTORS: Mapping[str, type[Detector]] = MappingProxyType(
+    {**SINGLES, "pooled_alignment": PooledAlignmentDetector, "ensemble": EnsembleDetector}
+)
 """Detectors by the name that calibrations, settings and answers use."""
 
 

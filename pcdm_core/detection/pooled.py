@@ -118,6 +118,7 @@ def _pools(names: Sequence[str], levels: int) -> list[int]:
 
 
 def _checked(pools: NDArray[np.int64], columns: int) -> NDArray[np.int64]:
-    if pools.shape != (columns,) or set(pools.tolist()) != set(range(int(pools.max(initial=0)) + 1)):
+    largest = int(pools.max(initial=0))
+    if pools.shape != (columns,) or largest >= columns or set(pools.tolist()) != set(range(largest + 1)):
         raise ValueError(f"pools must be {columns} whole numbers, each from 0 to the largest among them")
     return pools

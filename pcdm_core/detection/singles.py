@@ -1,4 +1,4 @@
-"""Detectors that stand alone, by name."""
+"""Detectors that know nothing of where their columns come from, by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pcdm_core.detection.likelihoods import (
 )
 from pcdm_core.detection.middle import MiddleDetector
 from pcdm_core.detection.mixture import AlignmentDetector, MixtureDetector, ScoreNormsDetector
-from pcdm_core.detection.pooled import PooledAlignmentDetector
 from pcdm_core.detection.spectrum import SpectrumDetector
 
 __all__ = ["SINGLES"]
@@ -23,7 +22,6 @@ __all__ = ["SINGLES"]
 SINGLES: Mapping[str, type[Detector]] = MappingProxyType(
     {
         "alignment": AlignmentDetector,
-        "pooled_alignment": PooledAlignmentDetector,
         "mixture": MixtureDetector,
         "spectrum": SpectrumDetector,
         "score_norms": ScoreNormsDetector,
@@ -35,4 +33,4 @@ SINGLES: Mapping[str, type[Detector]] = MappingProxyType(
         "middle": MiddleDetector,
     }
 )
-"""All but the ensemble, whose members these are."""
+"""What an ensemble may be made of."""

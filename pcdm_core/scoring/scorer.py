@@ -37,8 +37,6 @@ class CascadeScorer(Evaluator):
         model_name: Name of the model's folder.
         digest: Digest of its configuration and weights.
         calibration: Detector and calibration scores, or None.
-        detectors: This scorer, by the name of its detector, then those that judge what the same networks find by
-            another; empty without calibration.
         fidelities: What may be asked for by name. ``fast``, the default, is the calibration's, if there is one; a
             transform that does not preserve volume has no ``exact``.
         preprocessing: What makes any image the model's input.
@@ -62,7 +60,7 @@ class CascadeScorer(Evaluator):
         channels, height, width = cascade.config.image_shape
         self.preprocessing = Preprocessing.model_validate({"channels": channels, "height": height, "width": width})
         self._judge_by(calibration, complete=complete)
-        self.detectors = self._by_detector([])
+        self._others: Sequence[Self] = ()
 
     def _judge_by(self, calibration: Calibration | None, *, complete: bool) -> None:
         self.calibration = calibration
@@ -88,11 +86,16 @@ class CascadeScorer(Evaluator):
         """
         other = copy.copy(self)
         other._judge_by(calibration, complete=complete)
-        other.detectors = other._by_detector([])
+        other._others = ()
         return other
 
-    def _by_detector(self, others: Sequence[Self]) -> Mapping[str, Self]:
-        return MappingProxyType({one.detector: one for one in (self, *others) if one.detector is not None})
+    @property
+    def detectors(self) -> Mapping[str, Self]:
+        """This scorer, by the name of its detector, then those that judge what the same networks find by another.
+
+        Empty without calibration.
+        """
+        return {one.detector: one for one in (self, *self._others) if one.detector is not None}
 
     @classmethod
     def from_pretrained(
@@ -118,7 +121,7 @@ class CascadeScorer(Evaluator):
         precision: Precision = "bfloat16" if first and first.identity.precision == "bfloat16" else "float32"
         name = folder.resolve().name
         scorer = cls(cascade, model_name=name, digest=digest, precision=precision, calibration=first, complete=complete)
-        scorer.detectors = scorer._by_detector([scorer.judged_by(one, complete=complete) for one in calibrations[1:]])
+        scorer._others = [scorer.judged_by(one, complete=complete) for one in calibrations[1:]]
         return scorer
 
     @property

@@ -24,7 +24,6 @@ from service_doubles import (
 )
 
 from pcdm_core.model import save_pretrained
-from pcdm_core.scoring import CascadeScorer
 from service import Settings, create_app
 
 from hostile_images import encode, photo  # isort: skip  # found through service_doubles
@@ -36,21 +35,6 @@ def client_backlog(client: httpx.AsyncClient) -> float:
     transport: Any = client._transport
     backlog: float = transport.app.state.engine.ready().batcher.backlog
     return backlog
-
-
-async def test_the_level_of_the_deployment_decides() -> None:
-    scorer = CascadeScorer(tiny_cascade(), model_name="tiny", digest="0123")
-    plain = scorer.likelihood
-
-    def calibrated(parts: Any) -> Any:
-        one = plain(parts)
-        return type(one)(**{**vars(one), "score": 1.0, "p_value": 0.2, "is_ood": False})
-
-    scorer.likelihood = calibrated  # type: ignore[method-assign]
-    for alpha, flagged in ((0.1, False), (0.2, True)):
-        async with serving(scorer, Settings(alpha=alpha)) as client:
-            body = (await score(client, ("a.png", NATIVE))).json()
-        assert (body["alpha"], body["results"][0]["is_ood"]) == (alpha, flagged)
 
 
 async def test_concurrent_requests_share_batches_and_the_server_answers_meanwhile() -> None:

@@ -36,7 +36,13 @@ async def test_a_request_chooses_its_detector_and_the_models_own_is_the_default(
         assert [one["network_calls"] for one in answer["results"]] == [one.network_calls for one in own]
 
 
-async def test_the_likelihood_is_the_same_whoever_judges(scorer: CascadeScorer) -> None:
+async def test_a_model_without_calibration_has_no_level(tmp_path: Path) -> None:
+    async with serving(save_model(tmp_path / "plain", 1), Settings(alpha=0.7)) as client:
+        answer = (await score(client, UPLOADS[0])).json()
+    assert (answer["detector"], answer["alpha"], answer["results"][0]["is_ood"]) == (None, None, None)
+
+
+async def test_the_likelihood_asked_for_is_the_same_whoever_judges(scorer: CascadeScorer) -> None:
     async with serving(scorer) as client:
         first, second = [
             (await score(client, *UPLOADS, fidelity="balanced", detector=name)).json()["results"]

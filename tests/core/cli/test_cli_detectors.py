@@ -98,6 +98,14 @@ def test_a_further_one_needs_a_default(model: Path) -> None:
     assert "calibration.json is missing, make it first" in error
 
 
+def test_a_further_one_needs_a_default_of_the_same_weights(model: Path) -> None:
+    save_weights(model, 2)
+    code, _, error = add(model, "--detector", "typicality")
+    assert code == 2
+    assert "the calibration of the detector spectrum was made for something else: model_digest" in error
+    assert not (model / "calibrations").exists()
+
+
 def test_the_default_does_not_take_the_detector_of_a_further_one(model: Path) -> None:
     add(model, "--detector", "typicality")
     before = calibration_file(model).read_bytes()
