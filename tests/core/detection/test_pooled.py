@@ -70,5 +70,5 @@ def test_no_level_at_all_is_refused() -> None:
 )
 def test_a_state_whose_pools_do_not_fit_is_refused(change: dict[str, list[float]]) -> None:
     state = PooledAlignmentDetector.for_layout(LAYOUT, levels=2, **SMALL).fit(features(60)).state()
-    with pytest.raises(ValueError, match="pools must be|of the detector state must"):
+    with pytest.raises(ValueError, match=r"pools must be|of the detector state must"):
         PooledAlignmentDetector.from_state(state | change)
