@@ -54,6 +54,6 @@ def admit(
 
 def _judge(model: ServedModel, detector: str) -> ServedScorer:
     try:
-        return named_detector(model.scorer.detectors, detector, model=model.name)
+        return named_detector(model.detectors, detector, model=model.name)
     except ValueError as error:
         raise ProblemError(422, "no-such-detector", str(error)) from error

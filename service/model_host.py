@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Final, Literal
 
+from pcdm_core.scoring import named_detector
 from service.observer import Observe
 from service.problems import ProblemError, unavailable
 from service.runner import RefusedError, WorkerDiedError
@@ -178,10 +179,14 @@ class ModelHost:
     async def _build(self) -> ServedModel:
         folder = self._folder.resolve()
         scorer = await asyncio.to_thread(self._load, folder)
+        detector, known = self._settings.detector, scorer.detectors
+        judge = scorer if detector is None else named_detector(known, detector, model=self.name)
         load = functools.partial(load_prepared, self._load, self._settings.execution)
         # Its tasks outlive the request that asked for it, and must not log under that request's name.
         return contextvars.Context().run(
-            lambda: ServedModel(self.name, scorer, self._launch(load, folder, scorer), self._settings, self._observe)
+            lambda: ServedModel(
+                self.name, judge, known, self._launch(load, folder, scorer), self._settings, self._observe
+            )
         )
 
     @staticmethod

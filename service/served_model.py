@@ -88,6 +88,7 @@ class ServedModel:
     Args:
         name: By which requests ask for it.
         scorer: See the attribute.
+        detectors: See the attribute.
         runner: See the attribute.
         settings: What the deployment chose.
         observe: See `Observe`.
@@ -95,15 +96,25 @@ class ServedModel:
     Attributes:
         name: By which requests ask for it.
         scorer: Plans and combines where a request names no detector; its networks stay idle.
+        detectors: What does where one is named, `scorer` among them.
         runner: Runs them.
         batcher: Between the two.
         drift: Whether images still look like those of the calibration, by the detector that judges where none is
             named; None without one.
     """
 
-    def __init__(self, name: str, scorer: ServedScorer, runner: Runner, settings: Settings, observe: Observe) -> None:
+    def __init__(
+        self,
+        name: str,
+        scorer: ServedScorer,
+        detectors: Mapping[str, ServedScorer],
+        runner: Runner,
+        settings: Settings,
+        observe: Observe,
+    ) -> None:
         self.name = name
         self.scorer = scorer
+        self.detectors = detectors
         self.runner = runner
         self.batcher = Batcher(
             scorer,

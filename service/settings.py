@@ -33,6 +33,8 @@ class Settings(BaseSettings):
         compile: Whether the workers compile the networks before they are up.
         host: Address to listen on.
         port: Port to listen on.
+        detector: Which judges where a request names none, of those that each model is calibrated with; `None` leaves it
+            to the model's own default.
         alpha: Flag an image when its p-value is at most this; `None` leaves the decision to the model's own level.
         max_batch: Most units that run through the model together, and most work: a solver step counts as all of its
             network evaluations.
@@ -68,6 +70,7 @@ class Settings(BaseSettings):
     compile: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    detector: str | None = None
     alpha: float | None = Field(default=None, gt=0, lt=1)
     max_batch: int = Field(default=64, ge=1)
     batch_timeout_ms: int = Field(default=120_000, ge=1)

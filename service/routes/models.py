@@ -55,6 +55,7 @@ def _info(host: ModelHost) -> ModelInfo:
     if current is None:
         return ModelInfo(name=host.name, state=host.state, reason=host.reason)
     scorer = current.scorer
+    detectors = dict(sorted(current.detectors.items(), key=lambda known: known[1] is not scorer))
     return ModelInfo(
         name=host.name,
         state=host.state,
@@ -65,7 +66,7 @@ def _info(host: ModelHost) -> ModelInfo:
         parameters=scorer.parameters,
         fidelities=[ServedFidelity(name=name, **one.settings()) for name, one in scorer.fidelities.items()],
         device=current.runner.device,
-        detectors=[_detector(name, one, current.alpha_of(one)) for name, one in scorer.detectors.items()],
+        detectors=[_detector(name, one, current.alpha_of(one)) for name, one in detectors.items()],
     )
 
 

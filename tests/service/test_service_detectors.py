@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from model_folders import encode_array, noise_images, save_model
-from service_doubles import check_problem, score, serving, until_ready
+from service_doubles import check_problem, in_thread, score, serving, until, until_ready
 
 from pcdm_core.scoring import CascadeScorer, Fidelity
-from service import Settings
+from service import Settings, create_app
 
 SLOWER = Fidelity(nodes=3)
 IMAGES = noise_images(3)
@@ -82,6 +83,30 @@ async def test_the_model_tells_its_detectors(scorer: CascadeScorer) -> None:
         {"name": "spectrum", "alpha": 0.1, "calibration_size": 30, "nodes": 2},
         {"name": "typicality", "alpha": 0.1, "calibration_size": 30, "nodes": 3},
     ]
+
+
+async def test_a_deployment_chooses_the_default(scorer: CascadeScorer) -> None:
+    async with serving(scorer, Settings(detector="typicality")) as client:
+        answers = [(await score(client, *UPLOADS, **asked)).json() for asked in ({}, {"detector": "spectrum"})]
+        [told] = (await client.get("/models")).json()["models"]
+        text = (await client.get("/metrics")).text
+    assert [answer["detector"] for answer in answers] == ["typicality", "spectrum"]
+    assert [one["name"] for one in told["detectors"]] == ["typicality", "spectrum"]
+    assert told["fidelities"][0]["nodes"] == 3
+    assert "pcdm_score_count" in text
+    assert next(line for line in text.splitlines() if line.startswith("pcdm_score_count")).endswith(" 3.0")
+
+
+async def test_a_model_without_the_deployments_detector_is_not_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = save_model(tmp_path / "plain", 1, alpha=0.1)
+    app = create_app(Settings(detector="forest"), load=lambda _: plain, launch=in_thread)
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as client:
+        await until(lambda: "is not calibrated with the detector forest, only with spectrum" in caplog.text)
+        problem = check_problem(await score(client, UPLOADS[0]), 503)
+    assert problem["type"].endswith("not-ready")
 
 
 async def test_an_inference_request_chooses_too(scorer: CascadeScorer) -> None:
