@@ -97,8 +97,8 @@ each of two other sets. Behind the best: difference and standard error (DeLong).
 
 {rows}
 
-The smallest setting within {near} of the best is, by the synthetic outliers, {chosen[0]}; by SVHN {chosen[1]}; by
-CIFAR-100 {chosen[2]}. Core-seconds are those of this run, and only good to be compared with each other.
+The smallest setting within {near} of the best is, by the synthetic outliers, {chosen[0]}; by SVHN
+{chosen[1]}; by CIFAR-100 {chosen[2]}. Core-seconds are those of this run, and only good to be compared with each other.
 
 ![AUROC against network calls]({picture})
 """
