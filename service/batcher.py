@@ -183,7 +183,9 @@ class Batcher:
         self._image_costs[scorer, settings] = math.fsum(self._whole_costs(units)) / max(1, len(images))
         async with self._admitted(units, until) as job:
             results = await job.ran()
-            return await self._combiners.setdefault(scorer, Combiner(scorer)).combine(units, results)
+            if scorer not in self._combiners:
+                self._combiners[scorer] = Combiner(scorer)
+            return await self._combiners[scorer].combine(units, results)
 
     @contextlib.asynccontextmanager
     async def _admitted(self, units: Sequence[Unit], until: float) -> AsyncIterator[_Job]:

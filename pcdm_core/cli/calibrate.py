@@ -122,18 +122,16 @@ def calibrate(
         parameters: dict[str, Any] = {"members": tuple(member)} if member else {}
         for name in (chosen, *(compare or ())):
             detector_class(name)  # an unknown one is refused before the images are read
-        file = _file(model, chosen, further=further) if fit is not None else None
         # All are opened first: a mistyped path is told before the others have taken their time.
         of_fit = None if fit is None else _Set(fit, open_images(fit))
         opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
         evaluator = scorer = CascadeScorer.from_pretrained(model, device=pick_device(device), calibrated=of_fit is None)
-        if further:
-            # As the model is refused with it, it is refused before the images are scored.
-            scorer.judged_by(Calibration.load(calibration_file(model)))
         if of_fit is None and detector is not None:
             evaluator = scorer = named_detector(scorer.detectors, detector, model=scorer.model_name)
         evaluated, others = scorer.fidelity, dict[str, Detector]()
-        if of_fit is not None and file is not None:
+        if of_fit is not None:
+            # Before the images are scored: what would leave a model that cannot be loaded.
+            file = _file(model, scorer, chosen, further=further)
             fast = _FAST if nodes is None else _FAST.model_copy(update={"nodes": nodes})
             own = detector_class(chosen)(**parameters)
             fidelity = with_activations(fast, own)
@@ -176,8 +174,12 @@ def calibrate(
             stdout.print(f"wrote {file}")
 
 
-def _file(model: Path, detector: str, *, further: bool) -> Path:
-    """Where the calibration goes; refuses what would leave a model that cannot be loaded."""
+def _file(model: Path, scorer: CascadeScorer, detector: str, *, further: bool) -> Path:
+    """Where the calibration of a detector goes.
+
+    Raises:
+        ValueError: The folder has that detector already in its other place, or no default that fits the weights.
+    """
     default, own = calibration_file(model), calibration_file(model, detector)
     if not further:
         if own.exists():
@@ -185,7 +187,7 @@ def _file(model: Path, detector: str, *, further: bool) -> Path:
         return default
     if not default.exists():
         raise ValueError(f"--further: {default} is missing, make it first")
-    if Calibration.load(default).identity.detector == detector:
+    if scorer.judged_by(Calibration.load(default)).detector == detector:
         raise ValueError(f"--further: {default} is of the detector {detector} already")
     return own
 

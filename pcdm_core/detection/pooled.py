@@ -86,10 +86,13 @@ class PooledAlignmentDetector(AlignmentDetector):
 
     def _pooled(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         # No matrix product: that is blocked by the number of rows, and batch-mates would change the last bits.
-        total = np.zeros((len(features), int(self.pools_.max()) + 1))
-        for column, pool in enumerate(self.pools_):
-            total[:, pool] += features[:, column]
-        return total / np.bincount(self.pools_)
+        sizes = np.bincount(self.pools_)
+        total, columns = np.zeros((len(features), sizes.size)), np.argsort(self.pools_, kind="stable")
+        turns = np.arange(columns.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        for turn in range(sizes.max()):  # the first column of each pool, then the second, ...
+            chosen = columns[turns == turn]
+            total[:, self.pools_[chosen]] += features[:, chosen]
+        return total / sizes
 
     def _fitted(self) -> dict[str, ArrayLike]:
         return {"pools": self.pools_, **super()._fitted()}

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from model_folders import save_model
 from service_doubles import (
     SETTINGS,
     FragileScorer,
@@ -35,6 +37,17 @@ def client_backlog(client: httpx.AsyncClient) -> float:
     transport: Any = client._transport
     backlog: float = transport.app.state.engine.ready().batcher.backlog
     return backlog
+
+
+async def test_the_level_of_the_deployment_decides(tmp_path: Path) -> None:
+    scorer = save_model(tmp_path / "sure", 1, alpha=0.5)
+    p_value = scorer.score(np.asarray(photo(8, 8)).transpose(2, 0, 1)[None])[0].p_value
+    assert p_value is not None
+    for alpha, flagged in ((0.5 * p_value, False), (p_value, True)):
+        async with serving(scorer, Settings(alpha=alpha)) as client:
+            body = (await score(client, ("a.png", NATIVE))).json()
+        assert body["results"][0]["p_value"] == p_value
+        assert (body["alpha"], body["results"][0]["is_ood"]) == (alpha, flagged)
 
 
 async def test_concurrent_requests_share_batches_and_the_server_answers_meanwhile() -> None:

@@ -184,15 +184,23 @@ async def test_work_beyond_the_limit_is_refused_until_there_is_room() -> None:
 
 
 async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
+    now = 0.0
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        nonlocal now
+        now += 0.1  # however many they are
+        return scorer.run(units)
+
     scorer = SteeredScorer()
     scorer.gate.set()
-    async with batching(scorer) as batcher:
-        with pytest.raises(ModelFailedError):
-            await start(batcher, 255, 1, 2, 3)
-        await start(batcher, 10, 11, 12, 13)
-        await start(batcher, 20, 21, 22, 23)
+    batcher = Batcher(scorer, InThread(run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    with pytest.raises(ModelFailedError):
+        await start(batcher, 255, 1, 2, 3)
+    await start(batcher, 10, 11, 12, 13)
+    await start(batcher, 20, 21, 22, 23)
+    await batcher.stop()
     # Only the second was measured: half as many are tried next.
-    assert scorer.batches[:3] == [[255, 1, 2, 3], [10, 11, 12, 13], [20, 21]]
+    assert scorer.batches == [[255, 1, 2, 3], [10, 11, 12, 13], [20, 21], [22, 23]]
 
 
 @pytest.mark.parametrize(("steps", "kept"), [(3, 0), (0, 1)])

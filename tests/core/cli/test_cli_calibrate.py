@@ -12,21 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from invoking import invoke
 from numpy.typing import NDArray
 from PIL import Image
-from typer.testing import CliRunner
 
-from pcdm_core.cli import app
 from pcdm_core.detection import EnsembleDetector
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score
 
 _QUICK = ("--detector", "spectrum")
-
-
-def invoke(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-    return result.exit_code, result.stdout, result.stderr
 
 
 def random_cascade() -> Cascade:

@@ -7,18 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from invoking import invoke
 
-from pcdm_core.cli import app
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
 from pcdm_core.scoring import CascadeScorer, calibration_file
 
 NOISE = np.random.default_rng(7).integers(0, 256, (60, 8, 8), dtype=np.uint8)
-
-
-def invoke(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-    return result.exit_code, result.stdout, result.stderr
 
 
 def save_weights(folder: Path, seed: int) -> None:

@@ -88,6 +88,13 @@ def test_a_file_is_called_as_its_detector(folder: Path) -> None:
         CascadeScorer.from_pretrained(folder)
 
 
+def test_a_half_written_file_is_refused_by_name(folder: Path) -> None:
+    file = calibration_file(folder, "middle")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CalibrationFileError, match=r"calibration file .*calibrations/middle\.json: "):
+        CascadeScorer.from_pretrained(folder)
+
+
 def test_no_detector_is_there_twice(folder: Path) -> None:
     shutil.copy(calibration_file(folder), calibration_file(folder, "spectrum"))
     with pytest.raises(CalibrationFileError, match=r"spectrum\.json: .*calibration\.json has that detector already"):
