@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
@@ -25,11 +21,11 @@ from pcdm_core.cli.console import (
     progress,
     stdout,
 )
-from pcdm_core.data import ImageSource, image_blocks, open_images
+from pcdm_core.cli.fitting import ImageSet, findings_of, fitted_calibration, halves_of
+from pcdm_core.data import open_images
 from pcdm_core.detection import (
     DETECTORS,
     Calibration,
-    CalibrationIdentity,
     Detector,
     EnsembleDetector,
     detector_class,
@@ -42,9 +38,7 @@ from pcdm_core.scoring import (
     CALIBRATION_FILE,
     FIDELITIES,
     CascadeScorer,
-    Fidelity,
     Findings,
-    FindingsCache,
     calibration_file,
     named_detector,
     with_activations,
@@ -54,7 +48,7 @@ __all__ = ["calibrate"]
 
 _INTERVALS = "in brackets: 95 % bootstrap intervals over images"
 _SPECIMENS = 8
-_DETECTOR, _ALPHA, _FAST = "alignment", 0.05, FIDELITIES["fast"]
+_DETECTOR, _ALPHA, _FAST = "pooled_alignment", 0.05, FIDELITIES["fast"]
 _MEMBERS = ", ".join(EnsembleDetector().members)
 
 
@@ -62,7 +56,14 @@ def calibrate(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     fit: Annotated[
         str | None,
-        typer.Option(help=f"Make {CALIBRATION_FILE} anew from these images: half fit the detector, half calibrate it."),
+        typer.Option(
+            help=f"Make {CALIBRATION_FILE} anew from these images: half fit the detector, half calibrate it, "
+            "unless --calibration-set names others."
+        ),
+    ] = None,
+    calibration_set: Annotated[
+        str | None,
+        typer.Option(help="With --fit: images that calibrate it, unseen by cascade and fit; all of --fit fit it."),
     ] = None,
     in_distribution: Annotated[str | None, typer.Option("--id", help="Held-out images like those trained on.")] = None,
     ood: Annotated[list[str] | None, typer.Option(help="Images unlike those trained on; may be given again.")] = None,
@@ -101,10 +102,18 @@ def calibrate(
 ) -> None:
     """Fit and calibrate the detector (--fit), and measure how well it tells sets apart (--id against --ood)."""
     with errors():
-        of_the_fit = {"--further": further or None, "--member": member, "--nodes": nodes, "--alpha": alpha}
+        of_the_fit = {
+            "--calibration-set": calibration_set,
+            "--further": further or None,
+            "--member": member,
+            "--nodes": nodes,
+            "--alpha": alpha,
+        }
         given = [name for name, value in of_the_fit.items() if value is not None]
         if fit is None and given:
             raise ValueError(f"{', '.join(given)}: only with --fit; else the settings of the calibration hold")
+        if calibration_set is not None and calibration_set == fit:
+            raise ValueError("--calibration-set: must be other images than --fit, whose scores the fit has made low")
         if compare and (fit is None or in_distribution is None):
             raise ValueError("--compare: others are fitted on --fit and measured on --id and --ood, give these")
         if (in_distribution is None) != (not ood):
@@ -123,8 +132,9 @@ def calibrate(
         for name in (chosen, *(compare or ())):
             detector_class(name)  # an unknown one is refused before the images are read
         # All are opened first: a mistyped path is told before the others have taken their time.
-        of_fit = None if fit is None else _Set(fit, open_images(fit))
-        opened = [_Set(name, open_images(name, limit=limit)) for name in sets]
+        of_fit = None if fit is None else ImageSet(fit, open_images(fit))
+        of_ranks = None if calibration_set is None else ImageSet(calibration_set, open_images(calibration_set))
+        opened = [ImageSet(name, open_images(name, limit=limit)) for name in sets]
         evaluator = scorer = CascadeScorer.from_pretrained(model, device=pick_device(device), calibrated=of_fit is None)
         if of_fit is None and detector is not None:
             evaluator = scorer = named_detector(scorer.detectors, detector, model=scorer.model_name)
@@ -140,12 +150,12 @@ def calibrate(
             # All are made first: what is no detector is refused before the images are scored.
             wanted = detector_named(chosen, layout, alpha=_ALPHA if alpha is None else alpha, **parameters)
             others = {name: detector_named(name, layout) for name in compare or []}
-            found = _findings(evaluator, of_fit, evaluated, cache)[1]
-            calibration = _fit(found, of_fit.name, scorer.identity(fidelity, chosen), wanted)
+            halves = halves_of(partial(findings_of, evaluator, fidelity=evaluated, cache=cache), of_fit, of_ranks)
+            calibration = fitted_calibration(halves, scorer.identity(fidelity, chosen), wanted)
             file.parent.mkdir(exist_ok=True)
             calibration.save(file)
             for other in others.values():
-                other.fit(_fit_half(found, other))
+                other.fit(halves.fit.seen_by(other))
             # The very file that is used from now on.
             scorer = scorer.judged_by(Calibration.load(file))
         if scorer.calibration is None:
@@ -159,7 +169,7 @@ def calibrate(
         }
         if opened:
             measured = [
-                _measured(scorer.calibration, one, _findings(evaluator, one, evaluated, cache), others)
+                _measured(scorer.calibration, one, findings_of(evaluator, one, evaluated, cache), others)
                 for one in opened
             ]
             with progress("comparing sets", len(measured) - 1) as update:
@@ -192,57 +202,8 @@ def _file(model: Path, scorer: CascadeScorer, detector: str, *, further: bool) -
     return own
 
 
-@dataclass(frozen=True)
-class _Set:
-    """Images that are open, by the name that they were asked for."""
-
-    name: str
-    source: ImageSource
-
-
-def _findings(
-    scorer: CascadeScorer, images: _Set, fidelity: Fidelity, cache: Path | None
-) -> tuple[list[str], Findings]:
-    """Names and findings of all images, read and scored one block at a time, with a progress bar."""
-    find: Callable[[NDArray[np.uint8]], Findings] = partial(scorer.findings, fidelity=fidelity)
-    if cache is not None:
-        find = FindingsCache(cache, scorer, fidelity).findings
-    names: list[str] = []
-    parts: list[Findings] = []
-    with progress(f"scoring {images.name}", len(images.source)) as update:
-        for of_block, block in image_blocks(images.source, scorer.preprocessing, scorer.batch_size):
-            parts.append(find(block))
-            names += of_block
-            update(len(names))
-    return names, Findings.join(parts)
-
-
-def _fit_half(found: Findings, detector: Detector) -> NDArray[np.float64]:
-    """The images that detectors are fitted on, as `detector` sees them."""
-    return found.seen_by(detector)[: len(found.features) // 2]
-
-
-def _fit(found: Findings, data: str, identity: CalibrationIdentity, detector: Detector) -> Calibration:
-    fitted = _fit_half(found, detector)
-    rest = found.seen_by(detector)[len(fitted) :]
-    calibration = Calibration.fit(
-        fitted,
-        rest,
-        identity=identity,
-        alpha=detector.alpha,
-        detector=detector,
-        provenance={"data": data, "fit_images": len(fitted), "calibration_images": len(rest)},
-    )
-    if math.isinf(calibration.threshold()):
-        raise ValueError(
-            f"{len(rest)} calibration images are too few to ever flag at alpha = {detector.alpha}: "
-            f"at least {math.ceil(1 / detector.alpha) - 1} are needed"
-        )
-    return calibration
-
-
 def _measured(
-    calibration: Calibration, images: _Set, known: tuple[list[str], Findings], others: Mapping[str, Detector]
+    calibration: Calibration, images: ImageSet, known: tuple[list[str], Findings], others: Mapping[str, Detector]
 ) -> MeasuredSet:
     names, found = known
     scores = calibration.scores(found.seen_by(calibration.detector))
@@ -252,7 +213,7 @@ def _measured(
 
 
 def _write_report(
-    report: Path, document: dict[str, Any], scorer: CascadeScorer, sets: list[tuple[_Set, MeasuredSet]]
+    report: Path, document: dict[str, Any], scorer: CascadeScorer, sets: list[tuple[ImageSet, MeasuredSet]]
 ) -> None:
     # Not at the top: every command would wait for matplotlib.
     from pcdm_core.report.gallery import Gallery, extremes

@@ -17,7 +17,7 @@ solved to a tolerance. The verdict is the same at all three: it always comes fro
 
 FIDELITIES: Mapping[FidelityName, Fidelity] = MappingProxyType(
     {
-        "fast": Fidelity(nodes=2, rule="time"),
+        "fast": Fidelity(nodes=10, rule="time"),
         "balanced": Fidelity(nodes=10, noise="keyed"),
         "exact": Fidelity(method="flow", nodes=16, tolerance=1e-3, noise="keyed"),
     }

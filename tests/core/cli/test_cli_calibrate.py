@@ -117,9 +117,33 @@ def test_an_ensemble_is_calibrated_of_the_members_asked_for(workshop: Path, tmp_
     assert scorer.score(np.load(workshop / "noise.npz")["images"][:1, None])[0].p_value is not None
 
 
+def test_a_calibration_set_calibrates_what_all_of_the_fit_images_fit(workshop: Path, tmp_path: Path) -> None:
+    shutil.copytree(workshop / "model", tmp_path / "model")
+    smooth = workshop / "smooth.npz"
+    words = ("calibrate", tmp_path / "model", "--nodes", 2, *_QUICK)
+    code, _, error = invoke(*words, "--fit", f"{smooth}[:30]", "--calibration-set", f"{smooth}[30:80]")
+    assert code == 0, error
+    # Of `smooth[:60]`, 30 have fitted the workshop's own, and the 30 after these have calibrated it.
+    of_halves, of_sets = (CascadeScorer.from_pretrained(folder / "model").calibration for folder in (workshop, tmp_path))
+    assert of_halves is not None
+    assert of_sets is not None
+    assert of_sets.detector.offset_ == pytest.approx(of_halves.detector.offset_, abs=1e-5)
+    assert len(of_sets.calibration_scores) == 50
+    apart = np.abs(np.subtract.outer(of_halves.calibration_scores, of_sets.calibration_scores))
+    assert apart.min(axis=1).max() < 1e-5
+    assert of_sets.provenance == {
+        "data": f"{smooth}[:30]",
+        "calibration_set": f"{smooth}[30:80]",
+        "fit_images": 30,
+        "calibration_images": 50,
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--calibration-set", "smooth.npz"), "--calibration-set: only with --fit"),
+        (("--fit", "smooth.npz", "--calibration-set", "smooth.npz"), "--calibration-set: must be other images than"),
         (("--compare", "typicality"), "--compare: others are fitted on --fit"),
         (("--fit", "smooth.npz", "--compare", "forest"), "--id and --ood, give these"),
         (("--fit", "smooth.npz", "--member", "typicality"), "only --detector ensemble has members"),
