@@ -46,7 +46,7 @@ def reload_model(server: Server, requests: Requests) -> dict[str, Any]:  # noqa:
 
 
 def ask_much(server: Server, requests: Requests) -> dict[str, Any]:  # noqa: ARG001
-    """A further client asks for sixteen images at `exact`, each of which takes as long as a hundred at `fast`."""
+    """A further client asks for sixteen images at `exact`, each of which takes many times as long as one at `fast`."""
     with server.client() as client:
         status = client.post("/score?fidelity=exact", files=[("files", SAMPLE)] * 16, timeout=120).status_code
     return {"status": status}
