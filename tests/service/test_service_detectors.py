@@ -31,7 +31,7 @@ async def test_a_request_chooses_its_detector_and_the_models_own_is_the_default(
     assert answers[0]["results"] == answers[2]["results"]
     for answer in answers:
         own = scorer.detectors[answer["detector"]].score(IMAGES)
-        assert answer["fidelity"]["nodes"] == {"spectrum": 2, "typicality": 3}[answer["detector"]]
+        assert answer["fidelity"]["nodes"] == {"spectrum": 10, "typicality": 3}[answer["detector"]]
         assert [one["p_value"] for one in answer["results"]] == [one.p_value for one in own]
         assert [one["score"] for one in answer["results"]] == pytest.approx([one.score for one in own], abs=1e-4)
         assert [one["network_calls"] for one in answer["results"]] == [one.network_calls for one in own]
@@ -80,7 +80,7 @@ async def test_the_model_tells_its_detectors(scorer: CascadeScorer) -> None:
         await until_ready(client)
         [told] = (await client.get("/models")).json()["models"]
     assert told["detectors"] == [
-        {"name": "spectrum", "alpha": 0.1, "calibration_size": 30, "nodes": 2},
+        {"name": "spectrum", "alpha": 0.1, "calibration_size": 30, "nodes": 10},
         {"name": "typicality", "alpha": 0.1, "calibration_size": 30, "nodes": 3},
     ]
 

@@ -162,7 +162,7 @@ async def test_a_model_says_what_it_is(tmp_path: Path) -> None:
     assert sure["parameters"] == sum(one.numel() for one in calibrated.cascade.parameters())
     assert [one["name"] for one in sure["fidelities"]] == ["fast", "balanced", "exact"]
     assert sure["fidelities"][0]["nodes"] == calibrated.fidelity.nodes
-    assert sure["detectors"] == [{"name": "spectrum", "alpha": 0.2, "calibration_size": 30, "nodes": 2}]
+    assert sure["detectors"] == [{"name": "spectrum", "alpha": 0.2, "calibration_size": 30, "nodes": 10}]
     assert told["models"][0]["detectors"] == []
 
 

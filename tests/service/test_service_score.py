@@ -29,7 +29,7 @@ async def test_images_are_scored_in_the_order_of_the_upload() -> None:
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert (body["model"], body["digest"]) == ("tiny", "0123")
-    assert (body["fidelity"]["name"], body["fidelity"]["method"], body["fidelity"]["nodes"]) == ("fast", "bound", 2)
+    assert (body["fidelity"]["name"], body["fidelity"]["method"], body["fidelity"]["nodes"]) == ("fast", "bound", 10)
     assert body["request_id"] == answer.headers["x-request-id"]
     assert [one["source"] for one in body["results"]] == ["a.png", "b.png"]
     for one in body["results"]:

@@ -124,7 +124,8 @@ def test_a_calibration_set_calibrates_what_all_of_the_fit_images_fit(workshop: P
     code, _, error = invoke(*words, "--fit", f"{smooth}[:30]", "--calibration-set", f"{smooth}[30:80]")
     assert code == 0, error
     # Of `smooth[:60]`, 30 have fitted the workshop's own, and the 30 after these have calibrated it.
-    of_halves, of_sets = (CascadeScorer.from_pretrained(folder / "model").calibration for folder in (workshop, tmp_path))
+    models = (workshop / "model", tmp_path / "model")
+    of_halves, of_sets = (CascadeScorer.from_pretrained(model).calibration for model in models)
     assert of_halves is not None
     assert of_sets is not None
     assert of_sets.detector.offset_ == pytest.approx(of_halves.detector.offset_, abs=1e-5)
