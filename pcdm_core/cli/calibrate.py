@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +20,8 @@ from pcdm_core.cli.console import (
     progress,
     stdout,
 )
-from pcdm_core.cli.fitting import ImageSet, findings_of, fitted_calibration, halves_of
-from pcdm_core.data import open_images
+from pcdm_core.cli.fitting import ImageSet, Split, findings_of, fitted_calibration
+from pcdm_core.data import open_images, require_apart
 from pcdm_core.detection import (
     DETECTORS,
     Calibration,
@@ -133,7 +132,7 @@ def calibrate(
             detector_class(name)  # an unknown one is refused before the images are read
         # All are opened first: a mistyped path is told before the others have taken their time.
         of_fit = None if fit is None else ImageSet(fit, open_images(fit))
-        of_ranks = None if calibration_set is None else ImageSet(calibration_set, open_images(calibration_set))
+        calibrating = None if calibration_set is None else ImageSet(calibration_set, open_images(calibration_set))
         opened = [ImageSet(name, open_images(name, limit=limit)) for name in sets]
         evaluator = scorer = CascadeScorer.from_pretrained(model, device=pick_device(device), calibrated=of_fit is None)
         if of_fit is None and detector is not None:
@@ -150,12 +149,17 @@ def calibrate(
             # All are made first: what is no detector is refused before the images are scored.
             wanted = detector_named(chosen, layout, alpha=_ALPHA if alpha is None else alpha, **parameters)
             others = {name: detector_named(name, layout) for name in compare or []}
-            halves = halves_of(partial(findings_of, evaluator, fidelity=evaluated, cache=cache), of_fit, of_ranks)
-            calibration = fitted_calibration(halves, scorer.identity(fidelity, chosen), wanted)
+            names, found = findings_of(evaluator, of_fit, evaluated, cache)
+            split, data = Split.halves(found), {"data": of_fit.name}
+            if calibrating is not None:
+                calibrating_names, rest = findings_of(evaluator, calibrating, evaluated, cache)
+                require_apart({of_fit.name: names, calibrating.name: calibrating_names})
+                split, data = Split(found, rest), {**data, "calibration_set": calibrating.name}
+            calibration = fitted_calibration(split, data, scorer.identity(fidelity, chosen), wanted)
             file.parent.mkdir(exist_ok=True)
             calibration.save(file)
             for other in others.values():
-                other.fit(halves.fit.seen_by(other))
+                other.fit(split.fit.seen_by(other))
             # The very file that is used from now on.
             scorer = scorer.judged_by(Calibration.load(file))
         if scorer.calibration is None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from pcdm_core.data import ImageSource, image_blocks
 from pcdm_core.detection import Calibration, CalibrationIdentity, Detector
 from pcdm_core.scoring import CascadeScorer, Fidelity, Findings, FindingsCache
 
-__all__ = ["Halves", "ImageSet", "findings_of", "fitted_calibration", "halves_of"]
+__all__ = ["ImageSet", "Split", "findings_of", "fitted_calibration"]
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,22 @@ class ImageSet:
 
 
 @dataclass(frozen=True)
-class Halves:
+class Split:
     """What the networks found in the images that fit a detector, and in those that calibrate it.
 
     Attributes:
         fit: of the former.
-        ranks: of the latter, among whose scores those of new images have their ranks.
-        data: names of the sets, for the calibration's provenance.
+        calibration_set: of the latter.
     """
 
     fit: Findings
-    ranks: Findings
-    data: dict[str, str]
+    calibration_set: Findings
+
+    @classmethod
+    def halves(cls, found: Findings) -> Self:
+        """The first half fits, the second calibrates."""
+        first, second = np.split(found.features, [len(found.features) // 2])
+        return cls(Findings(found.layout, first), Findings(found.layout, second))
 
 
 def findings_of(
@@ -59,32 +64,28 @@ def findings_of(
     return names, Findings.join(parts)
 
 
-def halves_of(
-    find: Callable[[ImageSet], tuple[list[str], Findings]], fit: ImageSet, calibration_set: ImageSet | None
-) -> Halves:
-    """All of both sets; the two halves of `fit` where there is no other."""
-    found = find(fit)[1]
-    if calibration_set is not None:
-        names = {"data": fit.name, "calibration_set": calibration_set.name}
-        return Halves(found, find(calibration_set)[1], names)
-    first, second = np.split(found.features, [len(found.features) // 2])
-    return Halves(Findings(found.layout, first), Findings(found.layout, second), {"data": fit.name})
-
-
-def fitted_calibration(halves: Halves, identity: CalibrationIdentity, detector: Detector) -> Calibration:
+def fitted_calibration(
+    split: Split, data: Mapping[str, str], identity: CalibrationIdentity, detector: Detector
+) -> Calibration:
     """A calibration of the detector, which is fitted here.
+
+    Args:
+        split: what fits and what calibrates.
+        data: names of the sets, for the provenance.
+        identity: of the calibration.
+        detector: to be fitted.
 
     Raises:
         ValueError: so few images calibrate it that none would ever be flagged.
     """
-    fitted, rest = halves.fit.seen_by(detector), halves.ranks.seen_by(detector)
+    fitted, rest = split.fit.seen_by(detector), split.calibration_set.seen_by(detector)
     calibration = Calibration.fit(
         fitted,
         rest,
         identity=identity,
         alpha=detector.alpha,
         detector=detector,
-        provenance={**halves.data, "fit_images": len(fitted), "calibration_images": len(rest)},
+        provenance={**data, "fit_images": len(fitted), "calibration_images": len(rest)},
     )
     if math.isinf(calibration.threshold()):
         raise ValueError(

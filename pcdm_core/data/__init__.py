@@ -3,6 +3,7 @@
 Nothing here knows of models: images come in from anywhere and leave as uint8 arrays `[C, H, W]` or `[N, C, H, W]`.
 """
 
+from pcdm_core.data.apart import require_apart
 from pcdm_core.data.blocks import image_blocks, prepared_blocks
 from pcdm_core.data.decode import DecodeLimits, ImageError, decode_image
 from pcdm_core.data.preprocess import PreparedImage, Preprocessing
@@ -21,4 +22,5 @@ __all__ = [
     "load_array",
     "open_images",
     "prepared_blocks",
+    "require_apart",
 ]

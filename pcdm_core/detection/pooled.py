@@ -23,7 +23,8 @@ class PooledAlignmentDetector(AlignmentDetector):
 
     Each cosine has noise of its own, as each noise level has its own draw: the mean of a few neighbours has less of it,
     and leaves the mixtures fewer columns, which a few thousand images tell better. The default parameters are those
-    chosen for 20 noise levels, see docs/protocol.md; where there are no more than `levels`, nothing is averaged.
+    chosen for 20 noise levels, and kept for 10, see docs/protocol.md; where there are no more than `levels`, nothing is
+    averaged.
 
     Args:
         alpha: see `Detector`.

@@ -140,11 +140,24 @@ def test_a_calibration_set_calibrates_what_all_of_the_fit_images_fit(workshop: P
     }
 
 
+def test_a_calibration_set_that_overlaps_the_fit_is_refused_and_nothing_is_written(
+    workshop: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workshop / "model", tmp_path / "model")
+    smooth, before = workshop / "smooth.npz", (tmp_path / "model/calibration.json").read_bytes()
+    sets = ("--fit", f"{smooth}[:30]", "--calibration-set", f"{smooth}[29:80]")
+    code, _, error = invoke("calibrate", tmp_path / "model", "--nodes", 2, *_QUICK, *sets)
+    assert code == 2
+    assert "share images, 1 of them: take windows that do not overlap" in " ".join(error.split())
+    assert (tmp_path / "model/calibration.json").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--calibration-set", "smooth.npz"), "--calibration-set: only with --fit"),
         (("--fit", "smooth.npz", "--calibration-set", "smooth.npz"), "--calibration-set: must be other images than"),
+        (("--fit", "smooth.npz", "--calibration-set", "missing.npz"), "missing.npz: no such file or folder"),
         (("--compare", "typicality"), "--compare: others are fitted on --fit"),
         (("--fit", "smooth.npz", "--compare", "forest"), "--id and --ood, give these"),
         (("--fit", "smooth.npz", "--member", "typicality"), "only --detector ensemble has members"),
