@@ -139,8 +139,7 @@ keeps that in the folder that TORCHINDUCTOR_CACHE_DIR names (by default one in `
 leave half a file there, which every later start stumbles over (`file too short`): empty it.
 
 It needs a C++ compiler (g++, or what `CXX` names) and Python's header files; without, the model fails with a message
-that says so. The flow (`exact`) differentiates its networks, and activations are read in the midst of them: both stay
-eager.
+that says so. The flow (`exact`) differentiates its networks: it stays eager.
 
 ## Speed
 

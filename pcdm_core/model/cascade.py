@@ -72,6 +72,18 @@ class Cascade(nn.Module):
         """``P_s eps_hat_s(z_t^(s); gamma, z_0^(<s))``, of the shape of ``z``; see `PredictsNoise`."""
         return self.transform.project(scale, self.predictor(scale)(z, gamma, condition))
 
+    def observed(self, scale: int, z: Tensor, gamma: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `predicted_noise`, and what the U-Net has in its middle meanwhile, ``[B, C, h, w]``.
+
+        Raises:
+            ValueError: If the predictor of that scale has no U-Net.
+        """
+        predictor = self.predictors[scale - 1]
+        if not isinstance(predictor, NoisePredictor):
+            raise ValueError(f"activations: a {type(predictor).__name__} has no U-Net")
+        predicted, middle = predictor.observed(z, gamma, condition)
+        return self.transform.project(scale, predicted), middle
+
     def sample_z0(self, coefficients: tuple[Tensor, ...], noise: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """``z_0^(s) = alpha_0 z^(s) + sigma_0 eps^(s)`` of the given scales."""
         alpha, sigma = alpha_sigma(torch.tensor(self.config.gamma_min, dtype=torch.float64))

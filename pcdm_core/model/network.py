@@ -114,8 +114,12 @@ class UNet(nn.Module):
         angles = 1000.0 * level[:, None] * torch.exp(-log(1000.0) * exponents)
         return functional.silu(torch.as_tensor(self.embed(torch.cat((angles.sin(), angles.cos()), dim=1))))
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Map inputs ``[B, inputs, H, W]`` at noise levels ``[B]`` to outputs ``[B, outputs, H, W]``, float32."""
+    def forward(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """Map inputs ``[B, inputs, H, W]`` at noise levels ``[B]``.
+
+        Returns:
+            Outputs ``[B, outputs, H, W]``, float32; and what comes out of the middle, ``[B, channels, h, w]``.
+        """
         embedding = self._embedding(level)
         with torch.autocast(x.device.type, enabled=False):
             h = self.first(x)
@@ -123,11 +127,11 @@ class UNet(nn.Module):
         for layer in self.down:
             h = layer(h, embedding) if isinstance(layer, _ResidualBlock) else layer(h)
             skips.append(h)
-        h = self.middle2(self.attention(self.middle1(h, embedding)), embedding)
+        middle = h = self.middle2(self.attention(self.middle1(h, embedding)), embedding)
         for layer in self.up:
             if isinstance(layer, _ResidualBlock):
                 h = layer(torch.cat((h, skips.pop()), dim=1), embedding)
             else:
                 h = layer(h)
         with torch.autocast(x.device.type, enabled=False):
-            return torch.as_tensor(self.last(functional.silu(self.norm(h.float()))))
+            return self.last(functional.silu(self.norm(h.float()))), middle

@@ -73,6 +73,10 @@ class NoisePredictor(nn.Module):
 
     def forward(self, z: Tensor, gamma: Tensor, condition: Tensor | None) -> Tensor:
         """See `PredictsNoise`."""
+        return self.observed(z, gamma, condition)[0]
+
+    def observed(self, z: Tensor, gamma: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The prediction, see `PredictsNoise`, and what the U-Net has in its middle meanwhile, ``[B, C, h, w]``."""
         with torch.autocast(z.device.type, enabled=False):
             alpha, sigma = alpha_sigma(gamma[:, None, None, None])
             total = alpha.square() * self.variance + sigma.square()
@@ -87,10 +91,11 @@ class NoisePredictor(nn.Module):
                 residual = lattice_residual(pixels, pixel_variance.sqrt(), self.levels)
                 guess = guess + detail_sigma / pixel_variance * self.transform.split(self.scale, residual)
         low, high = self.gamma_range
-        image = functional.pixel_shuffle(self.unet(inputs, (gamma - low) / (high - low)), self.patch)
+        output, middle = self.unet(inputs, (gamma - low) / (high - low))
+        image = functional.pixel_shuffle(output, self.patch)
         with torch.autocast(z.device.type, enabled=False):
             correction = self.transform.split(self.scale, image.float())
-            return torch.as_tensor(guess + alpha * (self.variance / total).sqrt() * correction)
+            return guess + alpha * (self.variance / total).sqrt() * correction, middle
 
     def _coarse(self, condition: Tensor | None, z: Tensor) -> tuple[Tensor | None, float]:
         """The coarse image with its signal at full amplitude, and the standard deviation of the noise left in it."""

@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pcdm_core.model import NoisePredictor
-
-__all__ = ["middle_outputs", "observed_nodes", "spatial_statistics"]
-
-
-@contextmanager
-def middle_outputs(predictor: nn.Module) -> Iterator[list[Tensor]]:
-    """While this lasts, every call of the predictor adds the output of its U-Net's middle, ``[B, C, H, W]``.
-
-    Raises:
-        ValueError: If it has no U-Net.
-    """
-    if not isinstance(predictor, NoisePredictor):
-        raise ValueError(f"activations: a {type(predictor).__name__} has no U-Net")
-    outputs: list[Tensor] = []
-    handle = predictor.unet.middle2.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
+__all__ = ["observed_nodes", "spatial_statistics"]
 
 
 def spatial_statistics(output: Tensor) -> Tensor:

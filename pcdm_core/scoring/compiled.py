@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from pcdm_core.model import Cascade, UnavailableError
+from pcdm_core.model import Cascade, NoisePredictor, UnavailableError
 from pcdm_core.scoring.shapes import graph_sizes
 
 __all__ = ["CompiledNetworks"]
@@ -23,7 +23,7 @@ _LONGEST = 1000
 
 
 class CompiledNetworks:
-    """`Cascade.predicted_noise` by compiled graphs: one for each scale and size of a ladder, whatever sizes come.
+    """`Cascade.observed` by compiled graphs: one for each scale and size of a ladder, whatever sizes come.
 
     A batch is cut into parts of these sizes; the last is padded with copies of its last image, which are dropped again.
 
@@ -49,7 +49,8 @@ class CompiledNetworks:
         # the limit would be an error, and not eager code, silently.
         config.cache_size_limit += len(cascade.predictors) * len(self._ladder)
         self._predictors = [
-            torch.compile(predictor, dynamic=False, fullgraph=True, backend=backend) for predictor in cascade.predictors
+            torch.compile(cast(NoisePredictor, predictor).observed, dynamic=False, fullgraph=True, backend=backend)
+            for predictor in cascade.predictors
         ]
 
     def warm_up(self, evaluate: Callable[[int, int], object]) -> None:
@@ -72,14 +73,19 @@ class CompiledNetworks:
 
     def predicted_noise(self, scale: int, z: Tensor, gamma: Tensor, condition: Tensor | None) -> Tensor:
         """As `Cascade.predicted_noise`."""
+        return self.observed(scale, z, gamma, condition)[0]
+
+    def observed(self, scale: int, z: Tensor, gamma: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `Cascade.observed`."""
         inputs = (z, gamma) if condition is None else (z, gamma, condition)
-        parts: list[Tensor] = []
+        parts: list[tuple[Tensor, Tensor]] = []
         first = 0
         for size in graph_sizes(len(z), self._ladder):
             padded = [_padded(each[first : first + size], size) for each in inputs]
             parts.append(self._predictors[scale - 1](*padded, *(None,) * (3 - len(padded))))
             first += size
-        return self._transform.project(scale, torch.cat(parts)[: len(z)])
+        predicted, middle = (torch.cat(each)[: len(z)] for each in zip(*parts, strict=True))
+        return self._transform.project(scale, predicted), middle
 
 
 def _require_compiler() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from math import prod
 from typing import Literal
 
@@ -24,7 +23,7 @@ from pcdm_core.likelihood import (
     white_noise,
 )
 from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma, pick_device
-from pcdm_core.scoring.activations import middle_outputs, observed_nodes, spatial_statistics
+from pcdm_core.scoring.activations import observed_nodes, spatial_statistics
 from pcdm_core.scoring.alignment import alignments
 from pcdm_core.scoring.bound_units import combine_bound
 from pcdm_core.scoring.compiled import CompiledNetworks
@@ -89,8 +88,8 @@ class Evaluator:
         Raises:
             MemoryError: If the device has no memory for so many.
         """
-        # Compiled code has its own threads; hooks that read activations would mix those of two parts.
-        whole = self.cascade.device.type != "cpu" or self._compiled or units[0].fidelity.activations
+        # Compiled code has its own threads.
+        whole = self.cascade.device.type != "cpu" or self._compiled
         return self._evaluate_part(units) if whole else run_in_parts(self._evaluate_part, units)
 
     def _evaluate_part(self, units: Sequence[Unit]) -> list[UnitResult]:
@@ -111,11 +110,7 @@ class Evaluator:
         if flow:
             probe = self.probe(units) if units[0].fidelity.divergence == "hutchinson" else None
             return run_flow_step(cascade, latents, probe, units)
-        with ExitStack() as stack:
-            outputs: list[Tensor] = []
-            if units[0].fidelity.activations:
-                outputs = stack.enter_context(middle_outputs(cascade.predictors[scale - 1]))
-            prediction = self.predict(latents, units)
+        prediction = self.predict(latents, units)
         noise, predicted = prediction.noise, prediction.predicted_noise
         # Error and norm of each subband.
         bands = len(cascade.transform.bands(scale))
@@ -124,7 +119,8 @@ class Evaluator:
         squared_noise = noise.double().square().flatten(1).sum(1)
         term = prediction.term(error.sum(1), squared_noise, cascade.transform.rank(scale))
         plain = torch.cat((term[:, None], error, norm, alignments(residual, predicted, bands)), dim=1)
-        rows = torch.cat((plain, *map(spatial_statistics, outputs)), dim=1).cpu().numpy()
+        middle = () if prediction.middle is None else (spatial_statistics(prediction.middle),)
+        rows = torch.cat((plain, *middle), dim=1).cpu().numpy()
         return [
             UnitResult(row if unit.node in observed_nodes(unit.fidelity.nodes) else row[: plain.shape[1]])
             for unit, row in zip(units, rows, strict=True)
@@ -155,14 +151,16 @@ class Evaluator:
         alpha, sigma = alpha_sigma(gamma[:, None, None, None])
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             condition = cascade.condition(scale, latents.z0)
-            # Activations are read by hooks, which compiled code passes by.
-            networks = self._compiled if self._compiled and not units[0].fidelity.activations else cascade
-            predicted = networks.predicted_noise(scale, alpha * z + sigma * noise, gamma, condition)
+            networks, inputs = self._compiled or cascade, (scale, alpha * z + sigma * noise, gamma, condition)
+            if units[0].fidelity.activations:
+                predicted, middle = networks.observed(*inputs)
+            else:
+                predicted, middle = networks.predicted_noise(*inputs), None
         predictor = cascade.predictors[scale - 1]
         share = (
             predictor.linear_error(gamma).double() if isinstance(predictor, NoisePredictor) else torch.ones_like(weight)
         )
-        return Prediction(noise, predicted, weight, share)
+        return Prediction(noise, predicted, weight, share, middle)
 
     def levels(self, fidelity: Fidelity) -> list[NoiseLevels]:
         """Noise levels and weights of every scale."""

@@ -13,8 +13,7 @@ class Execution:
 
     Attributes:
         device: As `pcdm_core.model.pick_device` takes it.
-        compiled: By `torch.compile`, for the bound without activations. The flow, which differentiates its networks,
-            and activations, which are read in their midst, stay eager.
+        compiled: By `torch.compile`, for the bound. The flow, which differentiates its networks, stays eager.
         largest_batch: Of those that are to be run, which decides about the sizes to compile for.
     """
 

@@ -33,12 +33,14 @@ class Prediction:
         predicted_noise: ``eps_hat_s``, of the same shape.
         weight: What the squared error of each counts, ``[B]`` float64.
         share: Share of the noise that a linear guess leaves unexplained, in (0, 1], ``[B]`` float64.
+        middle: What the U-Net had in its middle, ``[B, C, H, W]``; None where activations are not wanted.
     """
 
     noise: Tensor
     predicted_noise: Tensor
     weight: Tensor
     share: Tensor
+    middle: Tensor | None = None
 
     def term(self, error: Tensor, noise: Tensor, dimensions: float | Tensor) -> Tensor:
         """``1/2 weight ( ||eps - eps_hat||^2 - share^2 (||eps||^2 - d) )``, of the images or of parts of them.

@@ -77,8 +77,8 @@ def test_networks_answer_to_the_condition() -> None:
 def test_networks_answer_to_the_noise_level() -> None:
     cascade = tiny_cascade(tiny_config(lattice=False))
     z, condition, _ = noisy(cascade, 2, torch.zeros(2))
-    predicted = unet_of(cascade)(torch.ones(1, 18, 8, 8), torch.tensor([0.2]))
-    other = unet_of(cascade)(torch.ones(1, 18, 8, 8), torch.tensor([0.8]))
+    predicted, _ = unet_of(cascade)(torch.ones(1, 18, 8, 8), torch.tensor([0.2]))
+    other, _ = unet_of(cascade)(torch.ones(1, 18, 8, 8), torch.tensor([0.8]))
     assert condition is not None
     assert z.shape == (2, 9, 4, 4)
     assert not torch.allclose(predicted, other, atol=1e-3)

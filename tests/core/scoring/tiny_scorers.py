@@ -20,8 +20,12 @@ class OneLayer(nn.Module):
         super().__init__()
         self.layer = nn.Conv2d(3, 3, 3, padding=1)
 
-    def forward(self, z: Tensor, gamma: Tensor, _: Tensor | None) -> Tensor:
-        return torch.tanh(self.layer(z) * gamma[:, None, None, None])
+    def forward(self, z: Tensor, gamma: Tensor, condition: Tensor | None) -> Tensor:
+        return self.observed(z, gamma, condition)[0]
+
+    def observed(self, z: Tensor, gamma: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor]:
+        middle = self.layer(z)
+        return torch.tanh(middle * gamma[:, None, None, None]), middle
 
 
 def random_pictures(count: int, seed: int = 0, shape: tuple[int, int, int] = (3, 8, 8)) -> Images:
