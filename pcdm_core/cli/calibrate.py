@@ -47,7 +47,7 @@ __all__ = ["calibrate"]
 
 _INTERVALS = "in brackets: 95 % bootstrap intervals over images"
 _SPECIMENS = 8
-_DETECTOR, _ALPHA, _FAST = "pooled_alignment", 0.05, FIDELITIES["fast"]
+_DETECTOR, _ALPHA, _FAST = "alignment_neighbours", 0.05, FIDELITIES["fast"]
 _MEMBERS = ", ".join(EnsembleDetector().members)
 
 

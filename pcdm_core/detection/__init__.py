@@ -4,6 +4,7 @@ Words: an OOD *score* is higher for more out-of-distribution; the detectors foll
 ``score_samples`` is higher for more normal. `Calibration` is the one place that turns the sign.
 """
 
+from pcdm_core.detection.alignment_neighbours import AlignmentNeighboursDetector
 from pcdm_core.detection.base import Detector
 from pcdm_core.detection.calibration import (
     Calibration,
@@ -30,6 +31,7 @@ from pcdm_core.detection.likelihoods import (
 from pcdm_core.detection.metrics import Interval, OodMetrics, ood_metrics
 from pcdm_core.detection.middle import MiddleDetector
 from pcdm_core.detection.mixture import AlignmentDetector, MixtureDetector, ScoreNormsDetector
+from pcdm_core.detection.neighbours import NeighboursDetector
 from pcdm_core.detection.pooled import PooledAlignmentDetector
 from pcdm_core.detection.rates import RealisedRate, rate_tolerance, realised_rate
 from pcdm_core.detection.singles import SINGLES
@@ -43,6 +45,7 @@ __all__ = [
     "SINGLES",
     "SPECTRUM",
     "AlignmentDetector",
+    "AlignmentNeighboursDetector",
     "AurocComparison",
     "BitsPerDimDetector",
     "Calibration",
@@ -59,6 +62,7 @@ __all__ = [
     "JsonScalar",
     "MiddleDetector",
     "MixtureDetector",
+    "NeighboursDetector",
     "OodMetrics",
     "PooledAlignmentDetector",
     "RealisedRate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_rate", "finite_array", "finite_vector"]
+__all__ = ["check_rate", "finite_array", "finite_vector", "whole_numbers"]
 
 
 def finite_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
@@ -41,6 +41,18 @@ def finite_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be one-dimensional and not empty, got shape {array.shape}")
     return array
+
+
+def whole_numbers(values: ArrayLike, name: str) -> list[int]:
+    """`finite_vector` of whole numbers only.
+
+    Raises:
+        ValueError: as `finite_vector`, or one is not whole.
+    """
+    numbers = finite_vector(values, name)
+    if (numbers != np.floor(numbers)).any():
+        raise ValueError(f"{name} must be whole numbers")
+    return [int(number) for number in numbers]
 
 
 def check_rate(value: float, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from pcdm_core.detection.alignment_neighbours import AlignmentNeighboursDetector
 from pcdm_core.detection.base import Detector
 from pcdm_core.detection.ensemble import EnsembleDetector
 from pcdm_core.detection.layout import FeatureLayout
@@ -15,7 +16,12 @@ from pcdm_core.detection.singles import SINGLES
 __all__ = ["DETECTORS", "detector_class", "detector_name", "detector_named"]
 
 DETECTORS: Mapping[str, type[Detector]] = MappingProxyType(
-    {**SINGLES, "pooled_alignment": PooledAlignmentDetector, "ensemble": EnsembleDetector}
+    {
+        **SINGLES,
+        "pooled_alignment": PooledAlignmentDetector,
+        "alignment_neighbours": AlignmentNeighboursDetector,
+        "ensemble": EnsembleDetector,
+    }
 )
 """Detectors by the name that calibrations, settings and answers use."""
 

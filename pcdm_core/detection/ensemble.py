@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from pcdm_core.detection._checks import check_rate, finite_vector
+from pcdm_core.detection._checks import check_rate, finite_vector, whole_numbers
 from pcdm_core.detection.base import Detector, check_keys
 from pcdm_core.detection.combination import CombinationRule, check_rule, log_combined
 from pcdm_core.detection.conformal import conformal_p_values
@@ -169,7 +169,9 @@ class EnsembleDetector(Detector):
         for member in members:
             check_keys(member, _MEMBER_KEYS)
         called = [str(member["name"]) for member in members]
-        columns = [_whole(member["columns"], f"columns of {member['name']}") for member in members]
+        columns = [
+            whole_numbers(member["columns"], f"columns of {member['name']} in the detector state") for member in members
+        ]
         everything = all(own == list(range(int(count))) for own in columns)
         detector = cls(
             alpha=alpha,
@@ -200,10 +202,3 @@ def _member(name: str) -> Detector:
     if name not in SINGLES:
         raise ValueError(f"unknown member {name!r}; known: {', '.join(sorted(SINGLES))}")
     return SINGLES[name]()
-
-
-def _whole(values: Any, name: str) -> list[int]:
-    numbers = finite_vector(values, f"{name} in the detector state")
-    if (numbers != np.floor(numbers)).any():
-        raise ValueError(f"{name} in the detector state must be whole numbers")
-    return [int(number) for number in numbers]

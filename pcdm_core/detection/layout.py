@@ -32,7 +32,7 @@ spectrum, log squared error and log squared norm of the predicted noise, of each
 noise node, subband and colour component, and between it and the prediction a pixel further on, of each scale, noise
 node and subband.
 ``middle_mean``, ``middle_std``: spatial mean, and log standard deviation, of each channel in the middle of the U-Net,
-of each scale at some of the noise nodes; there only if the evaluation was asked for activations."""
+of each scale, averaged over the noise nodes; there only if the evaluation was asked for activations."""
 
 SPECTRUM: Final[tuple[FeatureKind, ...]] = ("error", "norm")
 ALIGNMENT: Final[tuple[FeatureKind, ...]] = ("alignment", "neighbour_alignment")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.covariance import LedoitWolf
 
+from pcdm_core.detection._standard import location_and_scale_of_those_that_vary
 from pcdm_core.detection.flat import FlatDetector, check_positive, check_sizes
 from pcdm_core.detection.layout import MIDDLE, FeatureKind
 
@@ -18,7 +19,7 @@ __all__ = ["MiddleDetector"]
 class MiddleDetector(FlatDetector):
     """Mahalanobis distance of standardised features, meant for what the U-Nets have in their middle.
 
-    Those are a thousand columns or more. Of their covariance, shrunk as in Ledoit, Wolf, 2004, the directions of most
+    Those are hundreds of columns. Of their covariance, shrunk as in Ledoit, Wolf, 2004, the directions of most
     variance are kept; what an image has outside of these is judged by its length alone, with the mean variance there
     (probabilistic principal components: Tipping, Bishop, 1999). Left out, as plain principal components leave it, it
     would hide images that lie far from all that the fit has seen. Up to `n_components` columns nothing is lost.
@@ -54,10 +55,7 @@ class MiddleDetector(FlatDetector):
     def _fit(self, features: NDArray[np.float64]) -> None:
         if self.n_components < 1:
             raise ValueError(f"n_components must be at least 1, got {self.n_components}")
-        varies = np.ptp(features, axis=0) > 0
-        if not varies.any():
-            raise ValueError("the features do not vary: nothing to compare with")
-        self.location_, self.scale_ = features.mean(axis=0), np.where(varies, features.std(axis=0), 1.0)
+        self.location_, self.scale_ = location_and_scale_of_those_that_vary(features)
         standard = (features - self.location_) / self.scale_
         covariance = LedoitWolf(store_precision=False, assume_centered=True).fit(standard).covariance_
         variances, directions = np.linalg.eigh(covariance)

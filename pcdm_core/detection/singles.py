@@ -15,6 +15,7 @@ from pcdm_core.detection.likelihoods import (
 )
 from pcdm_core.detection.middle import MiddleDetector
 from pcdm_core.detection.mixture import AlignmentDetector, MixtureDetector, ScoreNormsDetector
+from pcdm_core.detection.neighbours import NeighboursDetector
 from pcdm_core.detection.spectrum import SpectrumDetector
 
 __all__ = ["SINGLES"]
@@ -31,6 +32,7 @@ SINGLES: Mapping[str, type[Detector]] = MappingProxyType(
         "scale_ratio": ScaleRatioDetector,
         "complexity": ComplexityDetector,
         "middle": MiddleDetector,
+        "neighbours": NeighboursDetector,
     }
 )
 """What an ensemble may be made of."""

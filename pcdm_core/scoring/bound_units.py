@@ -78,9 +78,16 @@ def combine_bound(
 
 
 def _of_middles(middles: Mapping[tuple[int, int], NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Means of the channels, and logs of their deviations; a channel that is dead in places has a finite one."""
-    halves = [np.split(middles[place], 2) for place in sorted(middles)]
-    return [part for mean, deviation in halves for part in (mean, np.log(deviation + 1e-3))]
+    """Of each scale, means over the noise nodes: of the channels' means, and of the logs of their deviations.
+
+    A channel that is dead in places has a finite one.
+    """
+    parts: list[NDArray[np.float64]] = []
+    for scale in sorted({scale for scale, _ in middles}):
+        found = np.stack([values for (own, _), values in sorted(middles.items()) if own == scale])
+        means, deviations = np.split(found, 2, axis=1)
+        parts += (means.mean(axis=0), np.log(deviations + 1e-3).mean(axis=0))
+    return parts
 
 
 def _embedded(nats: float, diffusion: NDArray[np.float64], levels: Sequence[NoiseLevels]) -> float | None:

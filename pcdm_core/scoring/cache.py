@@ -27,7 +27,7 @@ from pcdm_core.scoring.units import Fidelity
 
 __all__ = ["FindingsCache"]
 
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 """Of an entry; raised whenever the same model and fidelity give other findings, or the layout changes."""
 
 _log = logging.getLogger(__name__)

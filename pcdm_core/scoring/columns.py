@@ -5,7 +5,6 @@ from __future__ import annotations
 from pcdm_core.detection import Detector
 from pcdm_core.detection.layout import ALIGNMENT, CODECS, MIDDLE, SPECTRUM, FeatureLayout
 from pcdm_core.model import Cascade
-from pcdm_core.scoring.activations import observed_nodes
 from pcdm_core.scoring.units import Fidelity
 
 __all__ = ["feature_layout", "term_names", "with_activations"]
@@ -42,9 +41,8 @@ def feature_layout(cascade: Cascade, fidelity: Fidelity, *, codecs: bool = True)
     ]
     if fidelity.activations:
         middle = [
-            f"{kind}_scale_{scale}_node_{node}_channel_{channel}"
+            f"{kind}_scale_{scale}_channel_{channel}"
             for scale, network in enumerate(cascade.config.networks, start=1)
-            for node in observed_nodes(fidelity.nodes)
             for kind in MIDDLE
             for channel in range(network.channels * network.multipliers[-1])
         ]

@@ -23,7 +23,7 @@ from pcdm_core.likelihood import (
     white_noise,
 )
 from pcdm_core.model import Cascade, NoisePredictor, alpha_sigma, pick_device
-from pcdm_core.scoring.activations import observed_nodes, spatial_statistics
+from pcdm_core.scoring.activations import spatial_statistics
 from pcdm_core.scoring.alignment import alignments
 from pcdm_core.scoring.bound_units import combine_bound
 from pcdm_core.scoring.compiled import CompiledNetworks
@@ -118,13 +118,9 @@ class Evaluator:
         error, norm = (a.double().square().reshape(len(a), bands, -1).sum(2) for a in (residual, predicted))
         squared_noise = noise.double().square().flatten(1).sum(1)
         term = prediction.term(error.sum(1), squared_noise, cascade.transform.rank(scale))
-        plain = torch.cat((term[:, None], error, norm, alignments(residual, predicted, bands)), dim=1)
+        found = (term[:, None], error, norm, alignments(residual, predicted, bands))
         middle = () if prediction.middle is None else (spatial_statistics(prediction.middle),)
-        rows = torch.cat((plain, *middle), dim=1).cpu().numpy()
-        return [
-            UnitResult(row if unit.node in observed_nodes(unit.fidelity.nodes) else row[: plain.shape[1]])
-            for unit, row in zip(units, rows, strict=True)
-        ]
+        return [UnitResult(row) for row in torch.cat((*found, *middle), dim=1).cpu().numpy()]
 
     def likelihood(self, parts: Sequence[Part]) -> Score:
         """The likelihood of one image from all its units of one fidelity and their values, in any order."""

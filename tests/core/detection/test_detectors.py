@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from pcdm_core.detection import (
     DETECTORS,
     SINGLES,
+    AlignmentNeighboursDetector,
     Detector,
     FeatureLayout,
     MixtureDetector,
@@ -35,7 +36,7 @@ def correlated(n: int, d: int, seed: int = 0) -> Features:
 
 def quick(kind: type[Detector]) -> Detector:
     """With few mixtures where it has some: the checks fit it hundreds of times."""
-    return kind(n_estimators=4) if issubclass(kind, MixtureDetector) else kind()
+    return kind(n_estimators=4) if issubclass(kind, MixtureDetector | AlignmentNeighboursDetector) else kind()
 
 
 @parametrize_with_checks([quick(kind) for kind in DETECTORS.values()])  # type: ignore[untyped-decorator]  # scikit-learn has no types
@@ -121,7 +122,7 @@ LAYOUT = FeatureLayout(
         *("webp_bits_per_dim", "png_bits_per_dim"),
         *(f"{kind}_scale_{scale}_node_0_band_0" for scale in (1, 2) for kind in ("error", "norm")),
         *("alignment_scale_1_node_0_band_0_colour_0", "neighbour_alignment_scale_1_node_0_band_0"),
-        *(f"{kind}_scale_1_node_0_channel_{channel}" for kind in ("middle_mean", "middle_std") for channel in (0, 1)),
+        *(f"{kind}_scale_1_channel_{channel}" for kind in ("middle_mean", "middle_std") for channel in (0, 1)),
     )
 )
 SEEN = {
@@ -136,6 +137,8 @@ SEEN = {
     "scale_ratio": [4, 5],
     "complexity": [0, 6, 7],
     "middle": [14, 15, 16, 17],
+    "neighbours": [14, 15, 16, 17],
+    "alignment_neighbours": [12, 13, 14, 15, 16, 17],
     "ensemble": [0, 4, 5, 6, 7, 8, 9, 10, 11],
 }
 

@@ -10,7 +10,6 @@ from tiny_scorers import random_pictures, small_scorer
 
 from pcdm_core.detection import BitsPerDimDetector, EnsembleDetector, MiddleDetector
 from pcdm_core.scoring import CascadeScorer, Fidelity, with_activations
-from pcdm_core.scoring.activations import observed_nodes
 
 PLAIN = Fidelity(nodes=6)
 LOOKED = Fidelity(nodes=6, activations=True)
@@ -19,13 +18,6 @@ LOOKED = Fidelity(nodes=6, activations=True)
 @pytest.fixture(scope="module")
 def scorer() -> CascadeScorer:
     return small_scorer()
-
-
-@pytest.mark.parametrize(
-    ("nodes", "observed"), [(1, (0,)), (2, (0, 1)), (3, (0, 1, 2)), (6, (1, 3, 5)), (10, (1, 5, 8))]
-)
-def test_nodes_in_the_middle_of_each_third_are_observed(nodes: int, observed: tuple[int, ...]) -> None:
-    assert observed_nodes(nodes) == observed
 
 
 def test_all_other_columns_keep_every_bit(scorer: CascadeScorer) -> None:
@@ -42,22 +34,23 @@ def test_all_other_columns_keep_every_bit(scorer: CascadeScorer) -> None:
         )
 
 
-def test_columns_are_mean_and_log_deviation_of_the_channels_in_the_middle(scorer: CascadeScorer) -> None:
-    image, node, scale = random_pictures(1), 3, 2
-    units = [unit for unit in scorer.plan(image, LOOKED) if (unit.scale, unit.node) == (scale, node)]
+def test_columns_are_mean_and_log_deviation_of_the_channels_averaged_over_noise_nodes(scorer: CascadeScorer) -> None:
+    image, scale = random_pictures(1), 2
+    units = [unit for unit in scorer.plan(image, LOOKED) if unit.scale == scale]
     outputs: list[torch.Tensor] = []
     last = scorer.cascade.predictor(scale).unet.middle2  # type: ignore[attr-defined]
     handle = last.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     with torch.inference_mode():
         scorer.predict(scorer.latents(units), units)
     handle.remove()
-    (middle,) = outputs[0].double()
-    named = dict(zip(scorer.layout(LOOKED).names, scorer.score(image, LOOKED)[0].features.tolist(), strict=True))
-    for channel, values in enumerate(middle):
-        place = f"scale_{scale}_node_{node}_channel_{channel}"
-        assert named[f"middle_mean_{place}"] == pytest.approx(float(values.mean()), abs=1e-4)
-        deviation = float((values.std(correction=0) + 1e-3).log())
-        assert named[f"middle_std_{place}"] == pytest.approx(deviation, abs=1e-3)
+    middle = outputs[0].double().flatten(2)
+    assert len(middle) == LOOKED.nodes
+    features, layout = scorer.score(image, LOOKED)[0].features, scorer.layout(LOOKED)
+    named = dict(zip(layout.names, features.tolist(), strict=True))
+    means, deviations = middle.mean(2).mean(0), (middle.std(2, correction=0) + 1e-3).log().mean(0)
+    for channel, (mean, deviation) in enumerate(zip(means.tolist(), deviations.tolist(), strict=True)):
+        assert named[f"middle_mean_scale_{scale}_channel_{channel}"] == pytest.approx(mean, abs=1e-4)
+        assert named[f"middle_std_scale_{scale}_channel_{channel}"] == pytest.approx(deviation, abs=1e-3)
 
 
 def test_repetitions_are_averaged(scorer: CascadeScorer) -> None:
@@ -80,10 +73,11 @@ def test_the_average_is_that_of_every_repetition(scorer: CascadeScorer) -> None:
         bands = len(scorer.cascade.transform.bands(unit.scale))
         middles.setdefault((unit.scale, unit.node), []).append(result.values[1 + (2 + 4) * bands :])
     means, deviations = [], []
-    for place in sorted(middles):
-        mean, deviation = np.split(np.mean(middles[place], axis=0), 2)
-        means.append(mean)
-        deviations.append(np.log(deviation + 1e-3))
+    for scale in (1, 2):
+        found = np.stack([np.mean(values, axis=0) for (own, _), values in sorted(middles.items()) if own == scale])
+        mean, deviation = np.split(found, 2, axis=1)
+        means.append(mean.mean(axis=0))
+        deviations.append(np.log(deviation + 1e-3).mean(axis=0))
     features, layout = scorer.score(random_pictures(1), twice)[0].features, scorer.layout(twice)
     for kind, expected in (("middle_mean", means), ("middle_std", deviations)):
         found = layout.select(features, (kind,))  # type: ignore[arg-type]
