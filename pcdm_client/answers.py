@@ -30,6 +30,7 @@ class ServedFidelity(_Answer):
         seed: Of the noise.
         noise: Which images share their noise.
         replicates: Draws of the noise for each image.
+        activations: Whether what is in the networks' middle was looked at too.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ServedFidelity(_Answer):
     seed: int
     noise: str
     replicates: int
+    activations: bool = False
 
 
 class Errors(_Answer):

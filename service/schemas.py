@@ -38,6 +38,7 @@ class ServedFidelity(_Answer):
     seed: int
     noise: NoiseKind
     replicates: int
+    activations: bool = Field(default=False, description="Whether what is in the networks' middle was looked at too.")
 
 
 class Errors(_Answer):

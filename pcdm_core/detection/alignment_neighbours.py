@@ -128,6 +128,9 @@ class AlignmentNeighboursDetector(Detector):
             raise ValueError("weight of the detector state must be at least 0, and spread positive")
         if count != int(count):
             raise ValueError("n_features of the detector state must be a whole number")
+        for name in ("alignment", "neighbours"):
+            if not isinstance(state[name], Mapping):
+                raise ValueError(f"{name} of the detector state must be an object")
         alignment = PooledAlignmentDetector.from_state(state["alignment"])
         neighbours = NeighboursDetector.from_state(state["neighbours"])
         columns = {

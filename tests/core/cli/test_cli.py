@@ -278,7 +278,7 @@ def test_the_detector_asked_for_is_the_one_that_is_fitted(workshop: Path, tmp_pa
     assert json.loads(output)["detector"] == "spectrum"
     code, output, error = invoke(*words)
     assert code == 0, error
-    assert json.loads(output)["detector"] == "pooled_alignment"
+    assert json.loads(output)["detector"] == "alignment_neighbours"
 
 
 def test_an_unknown_detector_is_named_with_the_known_ones(workshop: Path) -> None:

@@ -91,6 +91,7 @@ def test_fit_refuses_wrong_parameters(parameters: dict[str, Any], message: str) 
         ({"middle_columns": [0]}, "neighbours of the detector state must have 6 columns, got 1"),
         ({"middle_columns": [0.5]}, "middle_columns of the detector state must be whole numbers"),
         ({"alignment_columns": [99]}, f"alignment_columns must be whole numbers from 0 to {SEEN - 1}"),
+        ({"neighbours": [1.0]}, "neighbours of the detector state must be an object"),
         ({"offset": None}, "numbers of the detector state must be"),
     ],
 )
