@@ -17,6 +17,7 @@ from pcdm_core.benchmark.material import Material
 from pcdm_core.detection import DETECTORS, MIDDLE, SPECTRUM, Calibration, detector_named
 
 __all__ = [
+    "ACTIVATION_ROWS",
     "CASCADE_ROWS",
     "Need",
     "Row",
@@ -103,15 +104,17 @@ def spectrum(material: Material) -> NDArray[np.float64]:
     return material.findings.layout.select(material.findings.features, SPECTRUM)
 
 
-# An evaluation keeps activations only where the calibrated detector sees them, and that one has a row of its own.
-_WITHOUT_ACTIVATIONS: Final = [name for name, kind in DETECTORS.items() if not {*MIDDLE} & {*kind().kinds}]
+_SEE_ACTIVATIONS: Final = [name for name, kind in DETECTORS.items() if {*MIDDLE} & {*kind().kinds}]
 
 CASCADE_ROWS: Final = (
-    *map(registered_row, _WITHOUT_ACTIVATIONS),
+    *(registered_row(name) for name in DETECTORS if name not in _SEE_ACTIVATIONS),
     Row("spectrum, isolation forest", "cascade", outliers_of(isolation_forest, spectrum)),
     Row("spectrum, one-class SVM", "cascade", outliers_of(one_class_svm, spectrum)),
 )
 """What is computed from findings of the cascade, by whatever detector; all fitted on the same images."""
+
+ACTIVATION_ROWS: Final = tuple(map(registered_row, _SEE_ACTIVATIONS))
+"""The same from findings with activations, which an evaluation keeps only where the calibrated detector sees them."""
 
 
 def calibrated_row(calibration: Calibration, *, elsewhere: bool = False) -> Row:

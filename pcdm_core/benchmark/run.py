@@ -19,7 +19,7 @@ from pcdm_core.benchmark.material import Material, all_labels
 from pcdm_core.benchmark.measure import core_seconds, fitted, measured_row
 from pcdm_core.benchmark.peers import PIXEL_ROWS
 from pcdm_core.benchmark.published import PUBLISHED
-from pcdm_core.benchmark.rows import CASCADE_ROWS, Need, Row, calibrated_row
+from pcdm_core.benchmark.rows import ACTIVATION_ROWS, CASCADE_ROWS, Need, Row, calibrated_row
 from pcdm_core.benchmark.supervised import classifier_rows
 from pcdm_core.data import ImageSource
 from pcdm_core.scoring import CascadeScorer, Findings, FindingsCache
@@ -75,6 +75,7 @@ class Bench:
                 if one.calibration is not None
             ),
             *CASCADE_ROWS,
+            *(ACTIVATION_ROWS if scorer.fidelity.activations else ()),
             *PIXEL_ROWS,
             *(() if classifier is None else classifier_rows(classifier)),
         )

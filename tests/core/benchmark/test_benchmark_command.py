@@ -12,7 +12,7 @@ import torch
 from tiny_benches import CARD, write_bench
 from typer.testing import CliRunner
 
-from pcdm_core.benchmark import CASCADE_ROWS, PIXEL_ROWS, Classifier, save_classifier
+from pcdm_core.benchmark import ACTIVATION_ROWS, CASCADE_ROWS, PIXEL_ROWS, Classifier, save_classifier
 from pcdm_core.cli import app
 from pcdm_core.detection import ood_metrics
 from pcdm_core.scoring import FIDELITIES, CascadeScorer
@@ -89,6 +89,16 @@ def test_a_further_detector_has_a_row_at_its_own_settings(bench: Path, tmp_path:
     normal, odd = (np.load(bench / name)["images"].transpose(0, 3, 1, 2) for name in ("smooth.npz", "noise.npz"))
     scores = [[one.score for one in judge.score(images)] for images in (normal[60:], odd)]
     assert made[0][1][0]["auroc"]["value"] == ood_metrics(*map(np.array, scores)).to_dict()["auroc"]["value"]
+
+
+def test_what_sees_activations_has_a_row_where_the_model_keeps_them(bench: Path, tmp_path: Path) -> None:
+    shutil.copytree(bench, tmp_path / "bench")
+    options = ("--fit", f"{bench / 'smooth.npz'}[:60]", "--detector", "neighbours", "--nodes", 2)
+    code, _, error = invoke("calibrate", tmp_path / "bench/model", *options)
+    assert code == 0, error
+    names = {row["name"] for row in document(tmp_path / "bench", tmp_path)["rows"]}
+    assert {row.name for row in ACTIVATION_ROWS} <= names
+    assert len(names) == 1 + UNSUPERVISED + len(ACTIVATION_ROWS)
 
 
 def test_it_says_what_it_was_made_with(bench: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tiny_benches import tiny_classifier
 
-from pcdm_core.benchmark import CASCADE_ROWS, PIXEL_ROWS, Material, Row, classifier_rows
+from pcdm_core.benchmark import ACTIVATION_ROWS, CASCADE_ROWS, PIXEL_ROWS, Material, Row, classifier_rows
 from pcdm_core.benchmark.classifier import Outputs
 from pcdm_core.benchmark.measure import fitted, measured_row
 from pcdm_core.benchmark.peers import wavelet_energies
@@ -18,6 +18,7 @@ from pcdm_core.benchmark.rows import calibrated_row
 from pcdm_core.detection import (
     ALIGNMENT,
     CODECS,
+    MIDDLE,
     SPECTRUM,
     Calibration,
     CalibrationIdentity,
@@ -30,7 +31,7 @@ needs_pytorch_ood = pytest.mark.skipif(
     importlib.util.find_spec("pytorch_ood") is None,
     reason='pytorch-ood is not installed: pip install "pcdm[benchmark]"',
 )
-UNSUPERVISED = [pytest.param(row, id=row.name) for row in (*CASCADE_ROWS, *PIXEL_ROWS)]
+UNSUPERVISED = [pytest.param(row, id=row.name) for row in (*CASCADE_ROWS, *ACTIVATION_ROWS, *PIXEL_ROWS)]
 
 
 LAYOUT = FeatureLayout(
@@ -39,6 +40,7 @@ LAYOUT = FeatureLayout(
         *CODECS,
         *(f"{kind}_scale_{scale}_node_0_band_0" for scale in (1, 2) for kind in SPECTRUM),
         *("alignment_scale_1_node_0_band_0_colour_0", "neighbour_alignment_scale_1_node_0_band_0"),
+        *(f"{kind}_scale_1_channel_{channel}" for kind in MIDDLE for channel in (0, 1)),
     )
 )
 
