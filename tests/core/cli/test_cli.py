@@ -285,7 +285,7 @@ def test_an_unknown_detector_is_named_with_the_known_ones(workshop: Path) -> Non
     words = ("calibrate", workshop / "run/model", "--fit", workshop / "missing.npz", "--detector", "forest")
     code, _, error = invoke(*words)
     assert code == 2
-    assert "unknown detector 'forest'; known: alignment, bits_per_dim, complexity" in error
+    assert "unknown detector 'forest'; known: alignment, alignment_neighbours, bits_per_dim" in error
 
 
 @pytest.mark.parametrize("option", [("--further",), ("--nodes", 3), ("--alpha", 0.1)])
