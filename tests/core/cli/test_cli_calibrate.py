@@ -161,7 +161,10 @@ def test_a_calibration_set_that_overlaps_the_fit_is_refused_and_nothing_is_writt
         (("--compare", "typicality"), "--compare: others are fitted on --fit"),
         (("--fit", "smooth.npz", "--compare", "forest"), "--id and --ood, give these"),
         (("--fit", "smooth.npz", "--member", "typicality"), "only --detector ensemble has members"),
-        (("--fit", "smooth.npz", "--detector", "forest"), "unknown detector 'forest'; known: alignment, alignment_neighbours"),
+        (
+            ("--fit", "smooth.npz", "--detector", "forest"),
+            "unknown detector 'forest'; known: alignment, ",
+        ),
         (("--fit", "smooth.npz", "--detector", "ensemble", "--member", "forest"), "unknown member 'forest'"),
         (("--member", "typicality"), "--member: only with --fit"),
     ],
