@@ -3,8 +3,8 @@
     python benchmarks/detectors.py measure weights/cifar10-haar docs/detectors.json runs/fidelity    # 40 core-minutes
     python benchmarks/detectors.py report docs/detectors.json docs/detectors.md
 
-By the protocol of docs/protocol.md. `measure` keeps what it found in the folder named last, and goes on from there;
-benchmarks/fidelity.py uses the same. Needs PCDM_DATA_DIR.
+By the protocol of docs/protocol.md. `measure` keeps what it found in the folder named last, and goes on from there.
+Needs PCDM_DATA_DIR.
 """
 
 from __future__ import annotations
