@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from pcdm_core.cli.console import (
     progress,
     stdout,
 )
-from pcdm_core.cli.fitting import ImageSet, Split, findings_of, fitted_calibration
+from pcdm_core.cli.fitting import ImageSet, Split, findings_of, fitted_calibration, found_blocks
 from pcdm_core.data import open_images, require_apart
 from pcdm_core.detection import (
     DETECTORS,
@@ -173,7 +173,7 @@ def calibrate(
         }
         if opened:
             measured = [
-                _measured(scorer.calibration, one, findings_of(evaluator, one, evaluated, cache), others)
+                _measured(scorer.calibration, one, found_blocks(evaluator, one, evaluated, cache), others)
                 for one in opened
             ]
             with progress("comparing sets", len(measured) - 1) as update:
@@ -207,13 +207,20 @@ def _file(model: Path, scorer: CascadeScorer, detector: str, *, further: bool) -
 
 
 def _measured(
-    calibration: Calibration, images: ImageSet, known: tuple[list[str], Findings], others: Mapping[str, Detector]
+    calibration: Calibration,
+    images: ImageSet,
+    blocks: Iterable[tuple[list[str], Findings]],
+    others: Mapping[str, Detector],
 ) -> MeasuredSet:
-    names, found = known
-    scores = calibration.scores(found.seen_by(calibration.detector))
-    compared = {name: -other.score_samples(found.seen_by(other)) for name, other in others.items()}
-    p_values = calibration.p_values(scores)
-    return MeasuredSet(images.name, names, scores, p_values, found.bits_per_dim, found.terms, compared)
+    """Judges block by block: of an image its name and a few figures are kept, whatever its findings are."""
+
+    def of_block(names: list[str], found: Findings) -> MeasuredSet:
+        scores = calibration.scores(found.seen_by(calibration.detector))
+        compared = {name: -other.score_samples(found.seen_by(other)) for name, other in others.items()}
+        p_values = calibration.p_values(scores)
+        return MeasuredSet(images.name, names, scores, p_values, found.bits_per_dim, found.terms, compared)
+
+    return MeasuredSet.join([of_block(names, found) for names, found in blocks])
 
 
 def _write_report(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,7 @@ from pcdm_core.data import ImageSource, image_blocks
 from pcdm_core.detection import Calibration, CalibrationIdentity, Detector
 from pcdm_core.scoring import CascadeScorer, Fidelity, Findings, FindingsCache
 
-__all__ = ["ImageSet", "Split", "findings_of", "fitted_calibration"]
+__all__ = ["ImageSet", "Split", "findings_of", "fitted_calibration", "found_blocks"]
 
 
 @dataclass(frozen=True)
@@ -47,21 +48,30 @@ class Split:
         return cls(Findings(found.layout, first), Findings(found.layout, second))
 
 
-def findings_of(
+def found_blocks(
     scorer: CascadeScorer, images: ImageSet, fidelity: Fidelity, cache: Path | None
-) -> tuple[list[str], Findings]:
-    """Names and findings of all images, read and scored one block at a time, with a progress bar."""
+) -> Iterator[tuple[list[str], Findings]]:
+    """Names and findings of one block of images after another, read and scored as they are asked for.
+
+    Shows a progress bar. Of blocks that the caller lets go nothing stays in memory.
+    """
     find: Callable[[NDArray[np.uint8]], Findings] = partial(scorer.findings, fidelity=fidelity)
     if cache is not None:
         find = FindingsCache(cache, scorer, fidelity).findings
-    names: list[str] = []
-    parts: list[Findings] = []
+    done = 0
     with progress(f"scoring {images.name}", len(images.source)) as update:
         for of_block, block in image_blocks(images.source, scorer.preprocessing, scorer.batch_size):
-            parts.append(find(block))
-            names += of_block
-            update(len(names))
-    return names, Findings.join(parts)
+            yield of_block, find(block)
+            done += len(of_block)
+            update(done)
+
+
+def findings_of(
+    scorer: CascadeScorer, images: ImageSet, fidelity: Fidelity, cache: Path | None
+) -> tuple[list[str], Findings]:
+    """Names and findings of all images, as a fit needs them."""
+    names, parts = zip(*found_blocks(scorer, images, fidelity, cache), strict=True)
+    return list(chain.from_iterable(names)), Findings.join(parts)
 
 
 def fitted_calibration(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,20 @@ class MeasuredSet:
     bits_per_dim: NDArray[np.float64]
     terms: Mapping[str, NDArray[np.float64]]
     compared: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    @classmethod
+    def join(cls, parts: Sequence[MeasuredSet]) -> Self:
+        """All images of one source from the sets of its parts, at least one, in order."""
+        first = parts[0]
+        return cls(
+            first.source,
+            [name for part in parts for name in part.names],
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.p_values for part in parts]),
+            np.concatenate([part.bits_per_dim for part in parts]),
+            {name: np.concatenate([part.terms[name] for part in parts]) for name in first.terms},
+            {name: np.concatenate([part.compared[name] for part in parts]) for name in first.compared},
+        )
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from pcdm_core.detection import EnsembleDetector
 from pcdm_core.model import Cascade, CascadeConfig, NetworkConfig, save_pretrained
-from pcdm_core.scoring import CascadeScorer, Fidelity, Score
+from pcdm_core.scoring import CascadeScorer, Fidelity, Findings, Score
 
 _QUICK = ("--detector", "spectrum")
 
@@ -79,6 +80,29 @@ def test_tables_tell_figures_and_rates(workshop: Path) -> None:
     assert code == 0, error
     for words in ("AUROC of bits/dim alone", "FPR at 95 % TPR, ID positive", "groups of 10", "tolerance", "among at"):
         assert words in output
+
+
+def test_of_images_that_are_measured_no_more_than_two_blocks_are_in_memory(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        CascadeScorer.__init__, "__kwdefaults__", {**CascadeScorer.__init__.__kwdefaults__, "batch_size": 4}
+    )
+    plain, kept = CascadeScorer.findings, list[weakref.ref[NDArray[np.float64]]]()
+
+    def findings(self: CascadeScorer, images: NDArray[np.uint8], fidelity: Fidelity) -> Findings:
+        assert sum(one() is not None for one in kept) <= 1
+        found = plain(self, images, fidelity)
+        kept.append(weakref.ref(found.features))
+        return found
+
+    monkeypatch.setattr(CascadeScorer, "findings", findings)
+    document = measured(workshop)
+    assert len(kept) == (40 + 24 + 24) / 4
+    monkeypatch.undo()
+    for one, whole in zip(document["sets"], measured(workshop)["sets"], strict=True):
+        # Batches of another size move the last bits.
+        assert one["auroc"]["value"] == pytest.approx(whole["auroc"]["value"], abs=0.01)
 
 
 def test_other_detectors_are_measured_beside_the_one_in_use(workshop: Path, tmp_path: Path) -> None:
