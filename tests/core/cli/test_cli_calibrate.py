@@ -86,7 +86,7 @@ def test_of_images_that_are_measured_no_more_than_two_blocks_are_in_memory(
     workshop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        CascadeScorer.__init__, "__kwdefaults__", {**CascadeScorer.__init__.__kwdefaults__, "batch_size": 4}
+        CascadeScorer.__init__, "__kwdefaults__", {**(CascadeScorer.__init__.__kwdefaults__ or {}), "batch_size": 4}
     )
     plain, kept = CascadeScorer.findings, list[weakref.ref[NDArray[np.float64]]]()
 
