@@ -89,8 +89,8 @@ def compare(best: Mapping[str, Floats], other: Mapping[str, Floats], name: str) 
 
 REPORT = """# Noise levels and network calls of the detector
 
-Made by `benchmarks/fidelity.py` with the model of digest `{digest:.12}`. {detectors} detectors, fitted at each number of noise
-levels on the same {fitted:,} held-out training images; single-image AUROC of {normal:,} further such images
+Made by `benchmarks/fidelity.py` with the model of digest `{digest:.12}`. {detectors} detectors, fitted at each number
+of noise levels on the same {fitted:,} held-out training images; single-image AUROC of {normal:,} further such images
 against {odd} images of each of {kinds} kinds of synthetic outliers (mean over kinds), and against {normal:,} images
 each of two other sets. Behind the best: difference and standard error (DeLong).
 
