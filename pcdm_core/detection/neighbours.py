@@ -74,19 +74,24 @@ class NeighboursDetector(FlatDetector):
         kept = np.flatnonzero(variances > variances[-1] * 1e-9)[::-1][: self.n_components]
         powers = variances[kept] ** (self.whitening / 2)
         self.directions_ = np.ascontiguousarray(directions.T[kept] / powers[:, np.newaxis])
-        self.points_ = np.round(standard @ self.directions_.T, DIGITS)
+        self._keep(np.round(standard @ self.directions_.T, DIGITS))
         count = min(self.n_neighbors, len(features) - 1)
         distances, _ = NearestNeighbors(n_neighbors=count).fit(self.points_).kneighbors()
         self.spread_ = float(distances.mean(axis=1).std()) or 1.0
 
+    def _keep(self, points: NDArray[np.float64]) -> None:
+        self.points_ = np.ascontiguousarray(points)
+        self._squares = np.square(self.points_).sum(axis=1)
+
     def _scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         standard = np.ascontiguousarray((features - self.location_) / self.scale_)
-        count, lengths = min(self.n_neighbors, len(self.points_)), np.square(self.points_).sum(axis=1)
+        count = min(self.n_neighbors, len(self.points_))
         scores = np.empty(len(standard))
-        # Row by row, so that batch-mates do not change the last bits.
+        # Row by row, so that batch-mates do not change the last bits; and not by BLAS, whose threads would take the
+        # cores from the networks.
         for place, row in enumerate(standard):
-            point = self.directions_ @ row
-            squares = lengths - 2 * (self.points_ @ point) + point @ point
+            point = np.einsum("kd,d->k", self.directions_, row)
+            squares = self._squares - 2 * np.einsum("nk,k->n", self.points_, point) + np.square(point).sum()
             scores[place] = np.sqrt(np.maximum(np.sort(np.partition(squares, count - 1)[:count]), 0.0)).mean()
         return -scores / self.spread_
 
@@ -107,5 +112,5 @@ class NeighboursDetector(FlatDetector):
         check_positive({name: lists[name] for name in ("scale", "spread")})
         self.location_, self.scale_ = lists["location"], lists["scale"]
         self.directions_ = lists["directions"].reshape(components, size)
-        self.points_ = lists["points"].reshape(rows, components)
+        self._keep(lists["points"].reshape(rows, components))
         self.spread_, self.n_features_in_ = float(lists["spread"][0]), size
