@@ -50,8 +50,9 @@ At 2x this service has {goodput_ratio:.2f} of its goodput at 1x. {refused:,} of 
 
 ## Memory
 
-{memory_requests:,} requests from 8 clients, after a tenth as many to warm up: all processes of the service together
-had {first:.0f} MB before and {last:.0f} MB after, **{growth:+.1%}** (memory of their own, without what they share).
+{memory_requests:,} requests of {memory_calls} network calls from 8 clients, after a tenth as many to warm up, on
+{memory_processor}: all processes of the service together had {first:.0f} MB before and {last:.0f} MB after,
+**{growth:+.1%}** (memory of their own, without what they share).
 """
 
 FAULTS_REPORT = """## Faults
@@ -93,6 +94,8 @@ def report(document: dict[str, Any], picture: str) -> str:
         invited=twice["invited"],
         late=twice["statuses"].get("504", 0),
         memory_requests=memory["requests"] * 10 // 11,
+        memory_calls=memory["network_calls"],
+        memory_processor=memory["processor"],
         first=memory["resident"][0] / 1e6,
         last=memory["resident"][-1] / 1e6,
         growth=memory["growth"],

@@ -46,7 +46,11 @@ def measure(model: Path, file: str, parts: list[str]) -> None:
             "overhead": lambda: overhead(model, single),
             "side_by_side": lambda: side_by_side(model, urgent),
             "faults": lambda: faults(model, urgent, rate=document["side_by_side"]["capacity"] / 2),
-            "memory": lambda: memory(model, single, count=REQUESTS),
+            "memory": lambda: {
+                **memory(model, single, count=REQUESTS),
+                "network_calls": document["fast"],
+                "processor": document["machine"]["processor"],
+            },
         }
         versions = {name: version(name) for name in ("torch", "fastapi", "uvicorn", "litserve", "locust")}
         document |= {"digest": scorer.digest, "date": str(date.today()), "machine": machine(), "versions": versions}
