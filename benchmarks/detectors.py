@@ -178,8 +178,8 @@ mixtures of K Gaussians, each of d of the columns at random.
 By the protocol, those not more than one standard error behind count as equal to the best. The first of them in network
 calls, then in features, then in the criterion itself, is {chosen}.
 Frozen by earlier figures on the same images (protocol.md) were first **{first}** ({behind_first} the best here), then
-**{frozen}** ({behind}). What judges where none is named is
-the latter at 10 noise levels, fitted on more images than here.
+**{frozen}** ({behind}). What judges where none is
+named is the latter at 10 noise levels, fitted on more images than here, with the nearest neighbours added.
 
 By kind, {shown}:
 
