@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_rate", "finite_array", "finite_vector", "whole_numbers"]
+__all__ = ["check_rate", "column_places", "finite_array", "finite_vector", "whole_numbers"]
 
 
 def finite_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
@@ -53,6 +55,23 @@ def whole_numbers(values: ArrayLike, name: str) -> list[int]:
     if (numbers != np.floor(numbers)).any():
         raise ValueError(f"{name} must be whole numbers")
     return [int(number) for number in numbers]
+
+
+def column_places(columns: Sequence[int] | None, count: int, name: str) -> NDArray[np.int64]:
+    """Positions of columns, ``[D]``.
+
+    Args:
+        columns: at least one; None for all.
+        count: of all columns that there are.
+        name: what to call them in the error.
+
+    Raises:
+        ValueError: there is none, or one is not there.
+    """
+    places = np.arange(count) if columns is None else np.array(columns, dtype=np.int64)
+    if places.ndim != 1 or not places.size or places.min() < 0 or places.max() >= count:
+        raise ValueError(f"{name} must be whole numbers from 0 to {count - 1}, got {places.tolist()}")
+    return places
 
 
 def check_rate(value: float, name: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from pcdm_core.detection._checks import check_rate, finite_vector, whole_numbers
+from pcdm_core.detection._checks import check_rate, column_places, finite_vector, whole_numbers
 from pcdm_core.detection.base import Detector, check_keys
 from pcdm_core.detection.layout import ALIGNMENT, MIDDLE, FeatureKind, FeatureLayout
 from pcdm_core.detection.neighbours import NeighboursDetector
@@ -85,17 +85,21 @@ class AlignmentNeighboursDetector(Detector):
     def _fit(self, features: NDArray[np.float64]) -> None:
         if not self.weight >= 0:
             raise ValueError(f"weight must be at least 0, got {self.weight}")
-        count = features.shape[1]
-        self.alignment_columns_ = _places(self.alignment_columns, count, "alignment_columns")
-        self.middle_columns_ = _places(self.middle_columns, count, "middle_columns")
+        self._see(features.shape[1])
         aligned = features[:, self.alignment_columns_]
         self.alignment_ = PooledAlignmentDetector(pools=self.pools, n_estimators=self.n_estimators).fit(aligned)
         self.neighbours_ = NeighboursDetector().fit(features[:, self.middle_columns_])
         self.spread_ = float(self.alignment_.score_samples(aligned).std()) or 1.0
 
+    def _see(self, count: int) -> None:
+        """Set the columns of both, of `count`."""
+        self.alignment_columns_ = column_places(self.alignment_columns, count, "alignment_columns")
+        self.middle_columns_ = column_places(self.middle_columns, count, "middle_columns")
+
     def _scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        aligned = self.alignment_.score_samples(features[:, self.alignment_columns_])
-        near = self.neighbours_.score_samples(features[:, self.middle_columns_])
+        # Not by score_samples, which would check again what is checked already.
+        aligned = self.alignment_._scores(features[:, self.alignment_columns_])
+        near = self.neighbours_._scores(features[:, self.middle_columns_])
         return np.asarray(aligned / self.spread_ + self.weight * near, dtype=np.float64)
 
     def state(self) -> dict[str, Any]:
@@ -140,8 +144,7 @@ class AlignmentNeighboursDetector(Detector):
         given = {name: None if own == list(range(int(count))) else own for name, own in columns.items()}
         detector = cls(alpha=alpha, weight=weight, pools=alignment.pools, n_estimators=alignment.n_estimators, **given)
         detector.alignment_, detector.neighbours_ = alignment, neighbours
-        detector.alignment_columns_ = _places(columns["alignment_columns"], int(count), "alignment_columns")
-        detector.middle_columns_ = _places(columns["middle_columns"], int(count), "middle_columns")
+        detector._see(int(count))
         for name, own, part in (
             ("alignment", detector.alignment_columns_, alignment),
             ("neighbours", detector.middle_columns_, neighbours),
@@ -152,12 +155,3 @@ class AlignmentNeighboursDetector(Detector):
                 )
         detector.spread_, detector.offset_, detector.n_features_in_ = spread, offset, int(count)
         return detector
-
-
-def _places(columns: Sequence[int] | None, count: int, name: str) -> NDArray[np.int64]:
-    if columns is None:
-        return np.arange(count)
-    places = np.asarray(columns, dtype=np.int64)
-    if places.ndim != 1 or not places.size or places.min() < 0 or places.max() >= count:
-        raise ValueError(f"{name} must be whole numbers from 0 to {count - 1}, got {list(columns)}")
-    return places

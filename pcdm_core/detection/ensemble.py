@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from pcdm_core.detection._checks import check_rate, finite_vector, whole_numbers
+from pcdm_core.detection._checks import check_rate, column_places, finite_vector, whole_numbers
 from pcdm_core.detection.base import Detector, check_keys
 from pcdm_core.detection.combination import CombinationRule, check_rule, log_combined
 from pcdm_core.detection.conformal import conformal_p_values
@@ -116,11 +116,9 @@ class EnsembleDetector(Detector):
             return {name: np.arange(count) for name in names}
         if len(self.columns) != len(names):
             raise ValueError(f"columns must be given for each of {len(names)} members, got {len(self.columns)}")
-        places = {name: np.array(own, dtype=np.int64) for name, own in zip(names, self.columns, strict=True)}
-        for name, own in places.items():
-            if own.ndim != 1 or not own.size or own.min() < 0 or own.max() >= count:
-                raise ValueError(f"columns of {name} must be whole numbers from 0 to {count - 1}, got {own.tolist()}")
-        return places
+        return {
+            name: column_places(own, count, f"columns of {name}") for name, own in zip(names, self.columns, strict=True)
+        }
 
     def _scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         return log_combined(self._p_values(features), self.rule)

@@ -187,7 +187,7 @@ def test_a_calibration_set_that_overlaps_the_fit_is_refused_and_nothing_is_writt
         (("--fit", "smooth.npz", "--member", "typicality"), "only --detector ensemble has members"),
         (
             ("--fit", "smooth.npz", "--detector", "forest"),
-            "unknown detector 'forest'; known: alignment, ",
+            "unknown detector 'forest'; known: alignment, alignment_neighbours, bits_per_dim",
         ),
         (("--fit", "smooth.npz", "--detector", "ensemble", "--member", "forest"), "unknown member 'forest'"),
         (("--member", "typicality"), "--member: only with --fit"),
