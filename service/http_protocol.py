@@ -92,7 +92,11 @@ class GuardedProtocol(H11Protocol):
         self.loop.call_later(_GRACE_SECONDS, self.transport.close)
 
 
+# A connection that is closed just as a client uses it once more is a request lost. Balancers keep unused ones for a
+# minute, so for longer than that.
+_KEEP_ALIVE_SECONDS: Final = 75
+
 SERVER_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
-    {"http": GuardedProtocol, "ws": "none", "server_header": False}
+    {"http": GuardedProtocol, "ws": "none", "server_header": False, "timeout_keep_alive": _KEEP_ALIVE_SECONDS}
 )
 """For `uvicorn.Config`: this protocol alone, and no word on who speaks it."""

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     detector: str | None = None
     alpha: float | None = Field(default=None, gt=0, lt=1)
-    max_batch: int = Field(default=64, ge=1)
+    max_batch: int = Field(default=128, ge=1)
     batch_timeout_ms: int = Field(default=120_000, ge=1)
     max_queue_cost: float = Field(default=20_000, gt=0, allow_inf_nan=False)
     request_timeout_ms: int = Field(default=300_000, ge=1)

@@ -25,7 +25,7 @@ _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["service.worker_process"])
 # Bytes that the pipe takes in whether or not the worker reads them, as it has read all that was sent before: then no
 # thread is needed to wait for it.
-_AT_ONCE: Final = 16_384
+_AT_ONCE: Final = 65_536
 # How often OpenMP's threads look whether they may go on before they sleep. Its own default is to look for ever: that is
 # no faster where nothing else runs, and many times slower where anything does, as the one that waits takes the
 # processor of the one that it waits for.

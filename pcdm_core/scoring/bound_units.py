@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import log, sqrt
 
 import numpy as np
@@ -34,24 +34,24 @@ def combine_bound(
     """
     fidelity, scales = parts[0][0].fidelity, cascade.transform.scales
     to_bits = 1 / (cascade.config.dimensions * log(2))
-    without_network = np.zeros((fidelity.replicates, 1 + scales))
-    diffusion = np.zeros((fidelity.replicates, scales, fidelity.nodes))
-    spectra: dict[tuple[int, int], NDArray[np.float64]] = {}
-    aligned: dict[tuple[int, int], NDArray[np.float64]] = {}
-    middles: dict[tuple[int, int], NDArray[np.float64]] = {}
-    for unit, values in parts:
-        if unit.scale == 0:
-            without_network[unit.replicate] = values
-        else:
-            diffusion[unit.replicate, unit.scale - 1, unit.node] = values[0]
-            place = (unit.scale, unit.node)
-            bands = len(cascade.transform.bands(unit.scale))
-            ends = np.cumsum((2 * bands, (1 + cascade.config.image_shape[0]) * bands))
-            squares, cosines, middle = np.split(values[1:] / fidelity.replicates, ends)
-            spectra[place] = spectra.get(place, 0.0) + squares
-            aligned[place] = aligned.get(place, 0.0) + cosines
-            if middle.size:
-                middles[place] = middles.get(place, 0.0) + middle
+    values = {(unit.scale, unit.replicate, unit.node): found for unit, found in parts}
+    without_network = np.stack([values[0, replicate, 0] for replicate in range(fidelity.replicates)])
+    places = [(replicate, node) for replicate in range(fidelity.replicates) for node in range(fidelity.nodes)]
+    diffusion = np.empty((fidelity.replicates, scales, fidelity.nodes))
+    spectra: list[NDArray[np.float64]] = []
+    aligned: list[NDArray[np.float64]] = []
+    middles: list[NDArray[np.float64]] = []
+    for scale in range(1, scales + 1):
+        found = np.stack([values[scale, *place] for place in places])
+        found = found.reshape(fidelity.replicates, fidelity.nodes, -1)
+        diffusion[:, scale - 1] = found[:, :, 0]
+        bands = len(cascade.transform.bands(scale))
+        ends = np.cumsum((2 * bands, (1 + cascade.config.image_shape[0]) * bands))
+        squares, cosines, middle = np.split((found[:, :, 1:] / fidelity.replicates).sum(0), ends, axis=1)
+        spectra.append(squares.ravel())
+        aligned.append(cosines.ravel())
+        if middle.size:
+            middles.append(_of_middle(middle))
     totals = without_network.sum(1) + diffusion.sum((1, 2))
     nats, mean_diffusion = float(totals.mean()), diffusion.mean(0)
     stderr = None
@@ -59,8 +59,7 @@ def combine_bound(
         stderr = float(totals.std(ddof=1) / sqrt(fidelity.replicates) * to_bits)
     terms = np.concatenate((without_network.mean(0), mean_diffusion.sum(1))) * to_bits
     sizes = codec_bits_per_dim(parts[0][0].image) if codecs else ()
-    spectrum = np.log(np.concatenate([spectra[place] for place in sorted(spectra)]) + 1e-12)
-    alignment = np.concatenate([aligned[place] for place in sorted(aligned)])
+    spectrum = np.log(np.concatenate(spectra) + 1e-12)
     embedded = _embedded(nats, mean_diffusion, levels)
     return Score(
         score=None,
@@ -73,21 +72,17 @@ def combine_bound(
         diffusion=mean_diffusion * to_bits,
         embedded_bits_per_dim=None if embedded is None else embedded * to_bits,
         network_calls=sum(unit.scale > 0 for unit, _ in parts),
-        features=np.concatenate(([nats * to_bits], terms, sizes, spectrum, alignment, *_of_middles(middles))),
+        features=np.concatenate(([nats * to_bits], terms, sizes, spectrum, *aligned, *middles)),
     )
 
 
-def _of_middles(middles: Mapping[tuple[int, int], NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Of each scale, means over the noise nodes: of the channels' means, and of the logs of their deviations.
+def _of_middle(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of one scale, ``[nodes, 2 C]``, means over its nodes: of channels' means, and of the logs of their deviations.
 
     A channel that is dead in places has a finite one.
     """
-    parts: list[NDArray[np.float64]] = []
-    for scale in sorted({scale for scale, _ in middles}):
-        found = np.stack([values for (own, _), values in sorted(middles.items()) if own == scale])
-        means, deviations = np.split(found, 2, axis=1)
-        parts += (means.mean(axis=0), np.log(deviations + 1e-3).mean(axis=0))
-    return parts
+    means, deviations = np.split(found, 2, axis=1)
+    return np.concatenate((means.mean(axis=0), np.log(deviations + 1e-3).mean(axis=0)))
 
 
 def _embedded(nats: float, diffusion: NDArray[np.float64], levels: Sequence[NoiseLevels]) -> float | None:

@@ -21,6 +21,7 @@ from service.backoff import Backoff
 from service.batcher import Batcher
 from service.runner import ModelFailedError, RefusedError, WorkerDiedError
 from service.worker import Worker
+from service.worker_link import _AT_ONCE, _CONTEXT
 
 
 @pytest.fixture(scope="module")
@@ -299,3 +300,10 @@ async def test_what_does_not_fit_into_memory_together_runs_image_by_image(
     alone = [scorer.score(images[index : index + 1], ONE_CALL)[0].bits_per_dim for index in range(3)]
     assert [one.bits_per_dim for one in answer] == pytest.approx(alone, abs=1e-4)
     assert "the worker ended (exit code 1)" in caplog.text
+
+
+def test_what_is_sent_without_a_thread_fits_into_a_pipe_that_nobody_reads() -> None:
+    near, far = _CONTEXT.Pipe()
+    with near, far:
+        os.set_blocking(near.fileno(), False)  # an exception, where it would wait
+        near.send_bytes(bytes(_AT_ONCE))
