@@ -4,19 +4,20 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcdm_core.scoring import Fidelity, Score, Scorer, Unit, UnitResult
-from service.admission import Admission, DrainRate, Ticket
+from service.admission import Admission, DrainRate
 from service.batch_sizes import BatchSizes
 from service.combiner import Combiner
 from service.fair_queue import FairQueue
-from service.observer import DispatchReason, Observer, Passage
+from service.job import Item, Job
+from service.observer import DispatchReason, Observer
 from service.runner import ModelFailedError, Runner, WorkerDiedError
 from service.step_counts import StepCounts
 
@@ -29,56 +30,6 @@ _LONGEST: Final = 0.3
 
 class StoppedError(RuntimeError):
     """The batcher no longer takes, or no longer finishes, work."""
-
-
-class _Job:
-    """The units of one request, and the results that have arrived."""
-
-    def __init__(
-        self,
-        units: Sequence[Unit],
-        costs: Sequence[float],
-        ticket: Ticket,
-        done: asyncio.Future[None],
-        passage: Passage,
-    ) -> None:
-        self.passage = passage
-        self.units = list(units)
-        self.costs = costs
-        self.steps = [1] * len(units)
-        self.ticket = ticket
-        self.results: dict[int, UnitResult] = {}
-        self.done = done
-
-    def fail(self, error: Exception) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
-
-    def put(self, index: int, result: UnitResult) -> None:
-        self.results[index] = result
-        self.ticket.finish(self.costs[index])
-        if len(self.results) == len(self.units) and not self.done.done():
-            self.done.set_result(None)
-
-    async def ran(self) -> list[UnitResult]:
-        """Wait for the results of all units, aligned."""
-        if self.units:
-            await self.done
-        self.passage.ended()
-        return [self.results[index] for index in range(len(self.units))]
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A unit in the queue.
-
-    Attributes:
-        index: Of the unit in its job.
-        alone: Whether it runs with units of its own image only, since the worker died when it last ran.
-    """
-
-    index: int
-    alone: bool = False
 
 
 class Batcher:
@@ -124,13 +75,14 @@ class Batcher:
         self._admission = Admission(max_queue_cost, self._rate, clock)
         self._sizes = BatchSizes(max_batch, longest=_LONGEST)
         self._steps = StepCounts()
-        self._queue: FairQueue[_Job, _Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
-        self._jobs: set[_Job] = set()
+        self._queue: FairQueue[Job, Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
+        self._jobs: set[Job] = set()
         self._waiting = asyncio.Event()
         self._working = asyncio.create_task(self._work())
         self._stopped = False
-        self._image_costs: dict[tuple[Scorer, Fidelity], float] = {}
+        self._image_costs: dict[tuple[Scorer, Fidelity], dict[Hashable, float]] = {}
         self._running = 0.0  # cost of the batch that runs
+        self._latest: dict[Hashable, float] = {}  # cost of the latest batch of a bucket
 
     @property
     def backlog(self) -> float:
@@ -152,8 +104,9 @@ class Batcher:
         Raises:
             OverloadedError: As `score`.
         """
-        cost = images * self._image_costs.get((scorer or self._scorer, settings), 0.0)
-        self._admission.check(cost, ahead=self._ahead_of(cost), within=_left(until))
+        of_image = self._image_costs.get((scorer or self._scorer, settings), {})
+        costs = {bucket: images * cost for bucket, cost in of_image.items()}
+        self._admission.check(math.fsum(costs.values()), ahead=self._ahead_of(costs), within=_left(until))
 
     async def score(
         self, images: NDArray[np.uint8], settings: Fidelity, until: float = math.inf, scorer: Scorer | None = None
@@ -180,7 +133,8 @@ class Batcher:
             units = scorer.plan(images, settings)
         else:
             units = await asyncio.to_thread(scorer.plan, images, settings)
-        self._image_costs[scorer, settings] = math.fsum(self._whole_costs(units)) / max(1, len(images))
+        costs = self._costs_of(units, self._whole_costs(units))
+        self._image_costs[scorer, settings] = {bucket: cost / max(1, len(images)) for bucket, cost in costs.items()}
         async with self._admitted(units, until) as job:
             results = await job.ran()
             if scorer not in self._combiners:
@@ -188,18 +142,18 @@ class Batcher:
             return await self._combiners[scorer].combine(units, results)
 
     @contextlib.asynccontextmanager
-    async def _admitted(self, units: Sequence[Unit], until: float) -> AsyncIterator[_Job]:
+    async def _admitted(self, units: Sequence[Unit], until: float) -> AsyncIterator[Job]:
         """A request under way: what has not run is dropped where this is left."""
         if self._stopped:
             raise StoppedError("the service is stopping")
         costs = self._whole_costs(units)
-        cost = math.fsum(costs)
-        ticket = self._admission.admit(cost, ahead=self._ahead_of(cost), within=_left(until))
+        ahead = self._ahead_of(self._costs_of(units, costs))
+        ticket = self._admission.admit(math.fsum(costs), ahead=ahead, within=_left(until))
         passage = self._observer.queued(len(units))
-        job = _Job(units, costs, ticket, asyncio.get_running_loop().create_future(), passage)
+        job = Job(units, costs, ticket, asyncio.get_running_loop().create_future(), passage)
         self._jobs.add(job)
         for index in range(len(units)):
-            self._enqueue(job, _Item(index))
+            self._enqueue(job, Item(index))
         try:
             yield job
         finally:
@@ -222,10 +176,25 @@ class Batcher:
         """Cost of each with all the steps that it is expected to take."""
         return [unit.cost * self._steps.expected(unit.bucket) for unit in units]
 
-    def _ahead_of(self, cost: float) -> float:
-        return self._rate.left(self._running) + self._queue.ahead_of(cost)
+    @staticmethod
+    def _costs_of(units: Sequence[Unit], costs: Sequence[float]) -> dict[Hashable, float]:
+        """Cost of all units of a bucket, by bucket."""
+        found: dict[Hashable, float] = defaultdict(float)
+        for unit, cost in zip(units, costs, strict=True):
+            found[unit.bucket] += cost
+        return found
 
-    def _enqueue(self, job: _Job, item: _Item) -> None:
+    def _ahead_of(self, costs: Mapping[Hashable, float]) -> float:
+        """Cost of what runs before a request is done, besides its own: what is before it, and what shares its batches.
+
+        Those who come later are in the batches of those who came before, as far as there is room: where others wait,
+        that is as much of each bucket as the latest batch had.
+        """
+        ahead = self._rate.left(self._running) + self._queue.ahead_of(math.fsum(costs.values()))
+        company = math.fsum(max(0.0, self._latest.get(bucket, 0.0) - cost) for bucket, cost in costs.items())
+        return ahead + min(ahead, company)
+
+    def _enqueue(self, job: Job, item: Item) -> None:
         unit = job.units[item.index]
         bucket: Hashable = (unit.bucket, job, unit.index) if item.alone else unit.bucket
         self._queue.add(job, bucket, item, unit.cost)
@@ -246,7 +215,7 @@ class Batcher:
                 job.passage.began()
             done, ran = 0.0, False
             units = [job.units[item.index] for job, item in batch]
-            self._running = math.fsum(unit.cost for unit in units)
+            self._running = self._latest[units[0].bucket] = math.fsum(unit.cost for unit in units)
             self._rate.begin()
             try:
                 results = await self._runner.run(units, limit=self._limit(units))
@@ -266,7 +235,7 @@ class Batcher:
                 self._sizes.learn(units[0].bucket, len(units), took)
             self._observer.ran(len(batch), reason, took)
 
-    def _reason(self, batch: list[tuple[_Job, _Item]], idle: bool) -> DispatchReason:
+    def _reason(self, batch: list[tuple[Job, Item]], idle: bool) -> DispatchReason:
         if batch[0][1].alone:
             return "retry"
         if self._queue.full:
@@ -278,7 +247,7 @@ class Batcher:
             return None
         return self._batch_limit * max(1.0, math.fsum(unit.cost for unit in units) / self._max_batch)
 
-    def _place(self, job: _Job, index: int, result: UnitResult) -> None:
+    def _place(self, job: Job, index: int, result: UnitResult) -> None:
         """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more."""
         following = self._scorer.follow(job.units[index], result)
         if following is None:
@@ -289,25 +258,25 @@ class Batcher:
         job.ticket.prolong()
         if self._is_awaited(job):
             job.units[index] = following
-            self._enqueue(job, _Item(index))
+            self._enqueue(job, Item(index))
 
-    def _retry(self, batch: list[tuple[_Job, _Item]], error: WorkerDiedError) -> None:
+    def _retry(self, batch: list[tuple[Job, Item]], error: WorkerDiedError) -> None:
         """Give every image of a batch that the worker died of a batch of its own; fail one that had its own."""
         if batch[0][1].alone:
             self._fail(batch, WorkerDiedError("the worker died twice of an image of this request"), error)
             return
         for job, item in batch:
             if self._is_awaited(job):
-                self._enqueue(job, _Item(item.index, alone=True))
+                self._enqueue(job, Item(item.index, alone=True))
 
-    def _fail(self, batch: list[tuple[_Job, _Item]], failure: Exception, cause: Exception) -> None:
+    def _fail(self, batch: list[tuple[Job, Item]], failure: Exception, cause: Exception) -> None:
         failure.__cause__ = cause
         for job in {job for job, _ in batch}:
             # Discarded here, before the request's own task has had its turn, or the next batch would hold it.
             self._queue.discard(job)
             job.fail(failure)
 
-    def _is_awaited(self, job: _Job) -> bool:
+    def _is_awaited(self, job: Job) -> bool:
         return job in self._jobs and not job.done.done()
 
 

@@ -284,12 +284,13 @@ async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -
     waiting = start(batcher, 7, 8, 9, 10)
     await until(lambda: batcher.backlog == 8)
     loop = asyncio.get_running_loop()
-    for asked, seconds in ((1, 0.2), (4, 0.5)):  # one unit waits for the running batch alone, four for all
+    # One unit waits for the running batch alone, but has three others beside it in its own; four wait for all.
+    for asked, seconds in ((1, 0.35), (4, 0.55)):
         with pytest.raises(OverloadedError):
             batcher.check_room(asked, ONE_CALL, loop.time() + seconds)
         with pytest.raises(OverloadedError):
             await batcher.score(images_of(*range(asked)), ONE_CALL, loop.time() + seconds)
-        batcher.check_room(asked, ONE_CALL, loop.time() + seconds + 0.2)
+        batcher.check_room(asked, ONE_CALL, loop.time() + seconds + 0.1)
     scorer.gate.set()
     assert [bits(answer) for answer in await asyncio.gather(running, waiting)] == [[3, 4, 5, 6], [7, 8, 9, 10]]
     await batcher.stop()
