@@ -1,6 +1,7 @@
 """The commands, on a tiny cascade that is trained, calibrated and asked within the test."""
 
 import io
+import gc
 import json
 import logging
 import socket
@@ -72,13 +73,14 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
-    """Take back what a server sets up for its process: handlers that write to the output caught in this test."""
+    """Take back what a server sets up for its process, as handlers that write to the output caught in this test."""
     loggers = [logging.getLogger(name) for name in ("", "pcdm_core", "service", "uvicorn")]
     before = [(logger.handlers[:], logger.level) for logger in loggers]
     yield
     for logger, (handlers, level) in zip(loggers, before, strict=True):
         logger.handlers[:] = handlers
         logger.setLevel(level)
+    gc.unfreeze()
 
 
 def test_evaluate_prints_the_terms_of_the_bound(workshop: Path) -> None:
@@ -220,6 +222,12 @@ def test_serve_ends_where_there_is_no_model(tmp_path: Path) -> None:
     assert code == 2
     assert "error: " in error
     assert "config.json is missing" in error
+
+
+def test_serve_does_not_look_for_garbage_in_what_was_imported(tmp_path: Path) -> None:
+    assert gc.get_freeze_count() == 0
+    invoke("serve", "--model", tmp_path / "nothing", "--port", 0)
+    assert gc.get_freeze_count() > 10_000
 
 
 def test_serve_takes_the_model_of_the_command_line_before_those_of_the_environment(
