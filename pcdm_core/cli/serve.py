@@ -115,8 +115,8 @@ def _run(listener: socket.socket, model: Path, models: str, device: str) -> None
     server = _Server(config, app.state.engine)
     # The server itself keeps silent about a socket that it was handed.
     _log.info("listening on %s, loading the model in %s", _url(host, port), models or model)
-    # What is imported stays. To look through all of it for garbage, every ten seconds under load, took 0.16 s, in which no
-    # request was answered and the worker got no batch.
+    # What is imported stays. To look through all of it for garbage, every ten seconds under load, took 0.16 s, in which
+    # no request was answered and the worker got no batch.
     gc.collect()
     gc.freeze()
     with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped

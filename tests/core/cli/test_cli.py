@@ -1,7 +1,7 @@
 """The commands, on a tiny cascade that is trained, calibrated and asked within the test."""
 
-import io
 import gc
+import io
 import json
 import logging
 import socket
