@@ -72,7 +72,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
+def own_process() -> Iterator[None]:
     """Take back what a server sets up for its process, as handlers that write to the output caught in this test."""
     loggers = [logging.getLogger(name) for name in ("", "pcdm_core", "service", "uvicorn")]
     before = [(logger.handlers[:], logger.level) for logger in loggers]
