@@ -28,7 +28,7 @@ from service.http_protocol import SERVER_OPTIONS
 from service.served_model import load_for_verdicts
 
 MOST_IMAGES, WAIT = 12, 0.005
-"""Of a LitServe batch, and how long it waits for more, seconds: of those tried here, with most answers in time."""
+"""Of a LitServe batch, and how long it waits for more, seconds: the best of those tried here."""
 
 TIMEOUT = 1.0
 """Seconds after which LitServe drops what waits: it has no deadline of each request's own."""

@@ -147,6 +147,16 @@ async def test_a_head_that_does_not_arrive_is_a_408_and_the_connection_ends(sent
     assert check_problem(answer, 408)["type"].endswith("upload-too-slow")
 
 
+async def test_a_connection_that_nobody_uses_is_kept_for_longer_than_a_head_may_take() -> None:
+    async with listening(open_model(), protocol=Impatient) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for seconds in (0, 6):  # uvicorn's own would end after five
+            await asyncio.sleep(seconds)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: s\r\n\r\n")
+            assert read_answer(await reader.readuntil(b"}")).status_code == 200
+        writer.close()
+
+
 async def test_the_head_of_a_second_request_has_no_more_time() -> None:
     async with listening(open_model(), protocol=Impatient) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
