@@ -53,7 +53,7 @@ def create_app(
     keys = Keys(settings.api_keys, settings.api_keys_file)
     telemetry = Telemetry(provider=tracer_provider)
     engine = Engine(settings, load, launch, telemetry.observer)
-    telemetry.metrics.watch(engine.hosts.values)
+    telemetry.metrics.watch(engine.hosts.values, engine.lag)
     health = None
     if settings.metrics_port is not None:
         health = HealthServer(engine, telemetry.metrics.registry, settings.host, settings.metrics_port)

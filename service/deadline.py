@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Header
 
+from service.lag import Lag
 from service.problems import ProblemError
 
 __all__ = ["RequestTimeout", "deadline"]
@@ -21,14 +22,21 @@ RequestTimeout = Annotated[
 
 
 @contextlib.asynccontextmanager
-async def deadline(asked: int | None, most: int) -> AsyncIterator[float]:
-    """Cancel what is within, and answer 504, when the client's time or the server's is over, in milliseconds.
+async def deadline(asked: int | None, most: int, lag: Lag) -> AsyncIterator[float]:
+    """Cancel what is within, and answer 504, when a request's time is over.
+
+    Args:
+        asked: Milliseconds that the client gives it.
+        most: Milliseconds that the server gives any.
+        lag: Of the event loop. The request has waited as long before it was read, but at most half of its time is
+            counted as gone.
 
     Yields:
         When that will be, by the event loop's clock.
     """
     allowed = most if asked is None else min(asked, most)
-    until = asyncio.get_running_loop().time() + allowed / 1000
+    seconds = allowed / 1000
+    until = asyncio.get_running_loop().time() + seconds - min(lag.seconds, seconds / 2)
     try:
         async with asyncio.timeout_at(until) as timeout:
             yield until

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from service.catalog import model_folders
+from service.lag import Lag
 from service.model_host import ModelHost
 from service.observer import Observe, Observer
 from service.problems import ProblemError, unavailable
@@ -33,6 +34,7 @@ class Engine:
 
     Attributes:
         hosts: Each model by its name; the first is the default. There is at least one.
+        lag: Of the event loop that all of it runs on.
     """
 
     def __init__(self, settings: Settings, load: Load, launch: Launch, observe: Observe = lambda _: Observer()) -> None:
@@ -40,6 +42,7 @@ class Engine:
         self.hosts: Mapping[str, ModelHost] = MappingProxyType(
             {name: ModelHost(name, folder, settings, load, launch, observe) for name, folder in folders.items()}
         )
+        self.lag = Lag()
         self._draining = False
 
     @property
@@ -56,14 +59,15 @@ class Engine:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Load in the background, so that the server can already say that it is not ready; stop at the end."""
-        starting = [asyncio.create_task(host.start()) for host in self.hosts.values()]
+        tasks = [asyncio.create_task(host.start()) for host in self.hosts.values()]
+        tasks.append(asyncio.create_task(self.lag.measure()))
         try:
             yield
         finally:
             self._draining = True
-            for task in starting:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*starting, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(host.stop() for host in self.hosts.values()))
 
     async def drain(self) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from pcdm_core.scoring import Score
+from service.lag import Lag
 from service.model_host import ModelHost
 from service.observer import DispatchReason
 from service.served_model import ServedModel
@@ -52,6 +53,9 @@ class Metrics:
         self._batches = self._counter("batches", "Batches run, by why they left when they did.", ("model", "reason"))
         self._batch_units = self._histogram("batch_units", "Units that shared a batch.", _BATCH_UNITS, model)
         self._batch_seconds = self._histogram("batch_duration_seconds", "Time of a batch.", _BATCH_SECONDS, model)
+        self._lag = Gauge(
+            "pcdm_event_loop_lag_seconds", "How long a request waits until it is read.", registry=self.registry
+        )
 
     def _counter(self, name: str, documentation: str, labels: Sequence[str]) -> Counter:
         return Counter(f"pcdm_{name}", documentation, labels, registry=self.registry)
@@ -59,9 +63,10 @@ class Metrics:
     def _histogram(self, name: str, documentation: str, buckets: Sequence[float], labels: Sequence[str]) -> Histogram:
         return Histogram(f"pcdm_{name}", documentation, labels, registry=self.registry, buckets=buckets)
 
-    def watch(self, hosts: Callable[[], Iterable[ModelHost]]) -> None:
-        """Read the state of the models that are to be served whenever the metrics are asked for."""
+    def watch(self, hosts: Callable[[], Iterable[ModelHost]], lag: Lag) -> None:
+        """Read the state of the models to be served, and of the event loop, whenever the metrics are asked for."""
         self.registry.register(_Models(hosts))
+        self._lag.set_function(lambda: lag.seconds)
 
     def begin(self, model: str) -> None:
         """Show a model's counts from zero on, as a rate over a count that was not there says nothing."""

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
         detector: Which judges where a request names none, of those that each model is calibrated with; `None` leaves it
             to the model's own default.
         alpha: Flag an image when its p-value is at most this; `None` leaves the decision to the model's own level.
+        niceness: By how much `pcdm serve` gives way to its workers where processors are scarce, 0 to 19, as nice(2).
         max_batch: Most units that run through the model together, and most work: a solver step counts as all of its
             network evaluations.
         batch_timeout_ms: Longest time that a batch may take; then its worker is taken to hang, and replaced. A single
@@ -72,7 +73,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     detector: str | None = None
     alpha: float | None = Field(default=None, gt=0, lt=1)
-    max_batch: int = Field(default=128, ge=1)
+    niceness: int = Field(default=15, ge=0, le=19)
+    max_batch: int = Field(default=256, ge=1)
     batch_timeout_ms: int = Field(default=120_000, ge=1)
     max_queue_cost: float = Field(default=20_000, gt=0, allow_inf_nan=False)
     request_timeout_ms: int = Field(default=300_000, ge=1)

@@ -8,6 +8,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from pcdm_core.scoring import Unit, UnitResult
 from service.runner import ModelFailedError, RefusedError, WorkerDiedError
 from service.worker_process import Failed, Loaded, Ran, Refused, UnitRunner, serve_units
 
-__all__ = ["WorkerLink"]
+__all__ = ["WorkerLink", "give_way"]
 
 _log: Final = logging.getLogger(__name__)
 # Forked from a server that has imported everything and has run no network: a new worker is there within a second, where
@@ -25,11 +26,31 @@ _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["service.worker_process"])
 # Bytes that the pipe takes in whether or not the worker reads them, as it has read all that was sent before: then no
 # thread is needed to wait for it.
-_AT_ONCE: Final = 65_536
+_AT_ONCE: Final = 131_072
 # How often OpenMP's threads look whether they may go on before they sleep. Its own default is to look for ever: that is
 # no faster where nothing else runs, and many times slower where anything does, as the one that waits takes the
 # processor of the one that it waits for.
 _SPINS: Final = "10000"
+
+
+def _set_spins() -> None:
+    # Read by OpenMP as it is loaded: by the server that workers are forked from, before the first of them.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+
+
+def give_way(niceness: int) -> None:
+    """Let the workers have the processors before this thread, and those that it starts from now on.
+
+    On as many cores as the networks use, an event loop of the same priority holds up each batch: it takes the core of
+    one part, and the others wait for that. One that gives way does most of its work between two batches.
+
+    Args:
+        niceness: By which to lower this thread's priority, at least 0. Workers keep the present one.
+    """
+    _set_spins()
+    forkserver.ensure_running()  # which the workers have their priority from
+    os.nice(niceness)
 
 
 class WorkerLink:
@@ -52,9 +73,7 @@ class WorkerLink:
         self._killed = False
         self._hung: str | None = None
         self._sending = threading.Lock()
-        # Read by OpenMP as it is loaded: by the server that workers are forked from, before the first of them.
-        if "OMP_WAIT_POLICY" not in os.environ:
-            os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
+        _set_spins()
         self._pipe, self._far_end = _CONTEXT.Pipe()
         arguments = (self._far_end, load, folder)
         self._process = _CONTEXT.Process(target=serve_units, args=arguments, name="pcdm worker", daemon=True)

@@ -119,6 +119,7 @@ def _run(listener: socket.socket, model: Path, models: str, device: str) -> None
     # no request was answered and the worker got no batch.
     gc.collect()
     gc.freeze()
+    importlib.import_module("service.worker_link").give_way(settings.niceness)
     with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped
         server.run(sockets=[listener])
     if app.state.engine.failure is not None:

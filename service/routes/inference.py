@@ -125,7 +125,7 @@ def inference_router(engine: Engine, settings: Settings, threads: CapacityLimite
         # Nothing is held while the body comes in: a slow sender must not keep a replaced model, or the server, alive.
         body = await _read(request, body_limit(engine.ready(name).image_shape, settings.max_images))
         with engine.serving(name) as model:
-            async with deadline(timeout_ms, settings.request_timeout_ms) as until:
+            async with deadline(timeout_ms, settings.request_timeout_ms, engine.lag) as until:
                 with telemetry.span("decode"):
                     asked = await anyio.to_thread.run_sync(parse, body, json_length, model.image_shape, limiter=threads)
                 document, images = asked.document, asked.images
@@ -140,7 +140,7 @@ def inference_router(engine: Engine, settings: Settings, threads: CapacityLimite
                 outputs = selected(document, _outputs(model))
                 # The time for reading is within the other deadline alone, which is as good as nothing for so few bytes.
                 within = None if parameters.timeout is None else max(1, parameters.timeout // 1000)
-                async with deadline(within, settings.request_timeout_ms) as earlier:
+                async with deadline(within, settings.request_timeout_ms, engine.lag) as earlier:
                     scores = await model.score(images, way.fidelity, min(until, earlier), way.scorer)
         tensors, buffer = render(scores, outputs)
         telemetry.metrics.answered(model, scores, way.scorer.detector)

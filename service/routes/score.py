@@ -64,7 +64,7 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
     ) -> ScoreAnswer:
         request.state.images = len(files)
         with engine.serving(model) as served:
-            async with deadline(timeout_ms, settings.request_timeout_ms) as until:
+            async with deadline(timeout_ms, settings.request_timeout_ms, engine.lag) as until:
                 asked = admit(served, fidelity, detector, images=len(files), most=settings.max_images, until=until)
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 with telemetry.span("decode", **{"pcdm.images": len(files)}):

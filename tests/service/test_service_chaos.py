@@ -18,6 +18,7 @@ from service_process import Server, is_running, server, wait
 
 from pcdm_core.model import save_pretrained
 from pcdm_core.scoring import CascadeScorer
+from service import Settings
 
 from hostile_images import encode, photo  # isort: skip  # found through service_doubles
 
@@ -72,6 +73,17 @@ async def test_a_killed_worker_costs_no_request_its_answer(model: Path) -> None:
                         await asyncio.sleep(0.05)
             ending = True
             await asyncio.gather(*asking)
+
+
+@pytest.mark.parametrize("niceness", [None, 3])
+def test_the_server_gives_way_to_its_workers(model: Path, niceness: int | None) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with server(model, **({} if niceness is None else {"niceness": niceness})) as running:
+        os.kill(running.worker, signal.SIGKILL)
+        wait(lambda: len(running.workers) == 2 and running.is_ready(), 30)
+        assert os.getpriority(os.PRIO_PROCESS, running.worker) == own
+        lower = Settings.model_fields["niceness"].default if niceness is None else niceness
+        assert os.getpriority(os.PRIO_PROCESS, running.process.pid) == min(own + lower, 19)
 
 
 async def test_a_server_that_is_told_to_stop_finishes_its_requests(model: Path) -> None:

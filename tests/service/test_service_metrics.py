@@ -43,6 +43,7 @@ NAMES = {
     "pcdm_batch_units": "model",
     "pcdm_batches": "model reason",
     "pcdm_batch_duration_seconds": "model",
+    "pcdm_event_loop_lag_seconds": "",
     "pcdm_worker_up": "model",
     "pcdm_worker_restarts": "model",
     "pcdm_network_calls": "model",

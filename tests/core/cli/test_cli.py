@@ -72,8 +72,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_process() -> Iterator[None]:
+def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Take back what a server sets up for its process, as handlers that write to the output caught in this test."""
+    monkeypatch.setenv("PCDM_NICENESS", "0")  # which cannot be taken back
     loggers = [logging.getLogger(name) for name in ("", "pcdm_core", "service", "uvicorn")]
     before = [(logger.handlers[:], logger.level) for logger in loggers]
     yield
