@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from pcdm_core.scoring import CascadeScorer
 
-__all__ = ["OVERLOADS", "overhead", "side_by_side", "throughput"]
+__all__ = ["OVERLOADS", "overhead", "peer_batches", "side_by_side", "throughput"]
 
 ROUNDS, SECONDS = 5, 20.0
 OVERLOADS = {0.5: 20.0, 1.0: 20.0, 2.0: 60.0}
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
+TURNS = 3
+"""Of the servers that are compared, at each load: other arrivals in each turn, the same for all in one turn."""
+PEER_BATCHES = (4, 8, 12, 16)
 
 
 def throughput(model: Path, scorer: CascadeScorer, images: NDArray[np.uint8], requests: Requests) -> dict[str, Any]:
@@ -56,21 +59,33 @@ def overhead(model: Path, requests: Requests) -> dict[str, Any]:
 
 
 def side_by_side(model: Path, requests: Requests) -> dict[str, Any]:
-    """Each server under the same arrivals, below and above of what this service can do."""
-    found: dict[str, Any] = {}
-    capacity = 0.0
-    for kind in SERVERS:  # this service first: it says what the others get
-        with serving(kind, model) as server:
-            _load(server, requests, seconds=5)
-            closed = _load(server, requests, seconds=20)
-            capacity = capacity or closed["throughput"]
-            found[kind] = {"closed": closed}
+    """The servers in turns under the same arrivals, below and above of what this service can do."""
+    capacity = _warm_load("pcdm", model, requests, seconds=20.0)["throughput"]
+    found: dict[str, Any] = {kind: {str(overload): [] for overload in OVERLOADS} for kind in SERVERS}
+    for turn in range(TURNS):
         for overload, seconds in OVERLOADS.items():
-            # A server of its own each time: a queue from before is nobody's fault.
-            with serving(kind, model) as server:
-                _load(server, requests, seconds=5)
-                found[kind][str(overload)] = _load(server, requests, seconds=seconds, rate=overload * capacity)
+            for kind, rounds in found.items():
+                plan = {"seconds": seconds, "rate": overload * capacity, "seed": turn}
+                rounds[str(overload)].append(_warm_load(kind, model, requests, **plan))
     return {"capacity": capacity, "servers": found}
+
+
+def peer_batches(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]:
+    """LitServe with batches of several sizes, as it leaves the choice to its users; at 1x and 2x, by size and load."""
+    return {
+        str(size): {
+            str(overload): _warm_load(f"litserve:{size}", model, requests, seconds=20.0, rate=overload * capacity)
+            for overload in (1.0, 2.0)
+        }
+        for size in PEER_BATCHES
+    }
+
+
+def _warm_load(kind: str, model: Path, requests: Requests, **plan: Any) -> dict[str, Any]:
+    """A load on a server of its own: a queue from before is nobody's fault."""
+    with serving(kind, model) as server:
+        _load(server, requests, seconds=5)
+        return _load(server, requests, **plan)
 
 
 def _rate_of(call: Callable[[], object], seconds: float) -> float:

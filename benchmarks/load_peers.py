@@ -1,9 +1,10 @@
 """The same model behind other servers, as simply as their users would write it.
 
-    python benchmarks/load_peers.py plain|litserve|noop MODEL PORT
+    python benchmarks/load_peers.py plain|litserve[:IMAGES]|noop MODEL PORT
 
-`plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of whole images.
-`noop`: this project's own service with a scorer that computes nothing, to see what the way there and back takes.
+`plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of whole images,
+of at most so many. `noop`: this project's own service with a scorer that computes nothing, to see what the way there and
+back takes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from service.http_protocol import SERVER_OPTIONS
 from service.served_model import load_for_verdicts
 
 MOST_IMAGES, WAIT = 12, 0.005
-"""Of a LitServe batch, and how long it waits for more, seconds: the best of those tried here."""
+"""Of a LitServe batch, if not said otherwise, and how long it waits for more, seconds."""
 
 TIMEOUT = 1.0
 """Seconds after which LitServe drops what waits: it has no deadline of each request's own."""
@@ -64,8 +65,8 @@ def plain(model: Path) -> FastAPI:
 class Batched(litserve.LitAPI):  # type: ignore[misc]  # has no types
     """`fast` only, as a batch of LitServe knows nothing of what each request asked for."""
 
-    def __init__(self, model: Path) -> None:
-        super().__init__(max_batch_size=MOST_IMAGES, batch_timeout=WAIT, api_path="/score")
+    def __init__(self, model: Path, most: int) -> None:
+        super().__init__(max_batch_size=most, batch_timeout=WAIT, api_path="/score")
         self.model = model
 
     def setup(self, device: str) -> None:  # noqa: ARG002
@@ -111,6 +112,7 @@ class IdleScorer(CascadeScorer):
 
 
 def main(kind: str, model: Path, port: int) -> None:
+    kind, _, most = kind.partition(":")
     match kind:
         case "plain":
             uvicorn.run(plain(model), port=port, log_level="warning")
@@ -118,7 +120,8 @@ def main(kind: str, model: Path, port: int) -> None:
             app = create_app(Settings(model=model, port=port), load=IdleScorer.from_pretrained)
             uvicorn.run(app, port=port, log_level="warning", access_log=False, **SERVER_OPTIONS)
         case "litserve":
-            server = litserve.LitServer(Batched(model), accelerator="cpu", timeout=TIMEOUT, healthcheck_path="/readyz")
+            batched = Batched(model, int(most or MOST_IMAGES))
+            server = litserve.LitServer(batched, accelerator="cpu", timeout=TIMEOUT, healthcheck_path="/readyz")
             server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
         case _:
             raise SystemExit(__doc__)

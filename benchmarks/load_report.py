@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from commands import table
@@ -37,18 +39,22 @@ One request after the other to a model that computes nothing, through the same p
 
 The same model, processors, clients and images (one a request, `fast`, {calls} network calls). *Plain FastAPI* answers
 each request in a thread, with the model behind a lock. *LitServe* makes batches of up to 12 images, and drops what
-waits longer than 1 s: of 4, 8, 12 and 16, tried twice at 1x by a program that is not kept, 8 and 12 had the most
-answers within 1 s, and 12 had more answers at 2x. This service is told of the client's {deadline:g} s by
+waits longer than 1 s. This service is told of the client's {deadline:g} s by
 `X-Request-Timeout-Ms`; the others have no such thing. Requests arrive at random, whether or not others are answered,
 for 20 s at 0.5x and 1x and for {seconds:.0f} s at 2x: 1x is what this service answers when 8 clients wait for it,
-{capacity:.1f} requests/s.
+{capacity:.1f} requests/s. The servers take turns, {turns} at each load, each turn with other arrivals; figures are the
+medians of the turns, answers are of all together.
 
 {rows}
 
-At 2x this service has {goodput_ratio:.2f} of its goodput at 1x. {refused:,} of its requests were refused there,
+At 2x this service has {goodput_ratio:.2f} times its goodput at 1x. {refused:,} of its requests were refused there,
 {invited:,} of them with a 429 and `Retry-After`; {late:,} were taken and not answered in time (504).
 
 ![Goodput and latency](PICTURE)
+
+LitServe, with batches of up to so many images, once at 1x and 2x, 20 s each:
+
+{peers}
 
 ## Memory
 
@@ -69,6 +75,7 @@ times a second.
 
 def report(document: dict[str, Any], picture: str) -> str:
     through, servers = document["throughput"], document["side_by_side"]["servers"]
+    servers = {kind: {load: _typical(turns) for load, turns in found.items()} for kind, found in servers.items()}
     own, memory = servers["pcdm"], document["memory"]
     twice = own["2.0"]
     page = REPORT.format(
@@ -89,12 +96,14 @@ def report(document: dict[str, Any], picture: str) -> str:
         noop=document["overhead"]["requests"],
         calls=document["fast"],
         seconds=twice["seconds"],
+        turns=twice["turns"],
         capacity=document["side_by_side"]["capacity"],
         rows=_side_by_side(servers),
         goodput_ratio=twice["goodput"] / own["1.0"]["goodput"],
         refused=twice["refused"],
         invited=twice["invited"],
         late=twice["statuses"].get("504", 0),
+        peers=_peers(document["peer_batches"]),
         memory_requests=memory["requests"] * 10 // 11,
         memory_calls=memory["network_calls"],
         memory_processor=memory["processor"],
@@ -108,6 +117,22 @@ def report(document: dict[str, Any], picture: str) -> str:
             deadline=DEADLINE, fault_seconds=found["none"]["seconds"], faults=_faults(found)
         )
     return page.replace("PICTURE", picture)
+
+
+def _typical(turns: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians of the turns, and counts of all together."""
+    statuses = Counter[str]()
+    for one in turns:
+        statuses.update(one["statuses"])
+    known = {key: [one[key] for one in turns if one[key] is not None] for key in ("p50", "p99")}
+    return {
+        "turns": len(turns),
+        "seconds": turns[0]["seconds"],
+        "statuses": dict(sorted(statuses.items())),
+        **{key: median(one[key] for one in turns) for key in ("throughput", "goodput")},
+        **{key: median(values) if values else None for key, values in known.items()},
+        **{key: sum(one[key] for one in turns) for key in ("refused", "invited")},
+    }
 
 
 def _listed(rates: list[float]) -> str:
@@ -130,6 +155,17 @@ def _side_by_side(servers: dict[str, Any]) -> str:
             for overload in OVERLOADS
             for kind, name in SERVERS.items()
             for found in [servers[kind][str(overload)]]
+        ],
+        head=head,
+    )
+
+
+def _peers(found: dict[str, Any]) -> str:
+    head = ["images", "throughput at 1x", "goodput at 1x", "throughput at 2x", "goodput at 2x"]
+    return table(
+        [
+            [size, *(f"{one[load][key]:.1f}" for load in ("1.0", "2.0") for key in ("throughput", "goodput"))]
+            for size, one in found.items()
         ],
         head=head,
     )
@@ -167,13 +203,16 @@ def _seconds(value: float | None) -> str:
 
 def draw(document: dict[str, Any], file: Path) -> None:
     """Goodput and the median latency of each server against the load."""
-    servers = document["side_by_side"]["servers"]
+    servers = {
+        kind: [_typical(found[str(overload)]) for overload in OVERLOADS]
+        for kind, found in document["side_by_side"]["servers"].items()
+    }
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, (key, label) in zip(
         figure.subplots(1, 2), {"goodput": "goodput, requests/s", "p50": "median latency, s"}.items(), strict=True
     ):
         for kind, name in SERVERS.items():
-            axes.plot(list(OVERLOADS), [servers[kind][str(overload)][key] for overload in OVERLOADS], "o-", label=name)
+            axes.plot(list(OVERLOADS), [one[key] for one in servers[kind]], "o-", label=name)
         axes.set(xlabel="load", ylabel=label, xticks=list(OVERLOADS))
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)

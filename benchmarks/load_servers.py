@@ -59,7 +59,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(kind: str, model: Path, **settings: object) -> Iterator[Server]:
-    """A server that is ready, of a kind of `SERVERS` or `noop`; `settings` are this project's own service's."""
+    """A server that is ready, of a kind of `load_peers.py` or `pcdm`; `settings` are this project's own service's."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,9 +1,10 @@
 """The service under load: throughput, overhead, other servers beside it, faults, memory.
 
-    python benchmarks/under_load.py measure weights/cifar10-haar docs/load.json [PART ...]    # all: 25 minutes
+    python benchmarks/under_load.py measure weights/cifar10-haar docs/load.json [PART ...]    # all: 50 minutes
     python benchmarks/under_load.py report docs/load.json docs/load.md                       # and load.png
 
-Parts are throughput, overhead, side_by_side, faults and memory; those that are not named keep what the document has.
+Parts are throughput, overhead, side_by_side, peer_batches, faults and memory; those that are not named keep what the
+document has.
 Nothing else should run meanwhile. Needs the extra `load` (Locust, LitServe, psutil) and PCDM_DATA_DIR.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 from commands import load, save
 from load_clients import DEADLINE, requests_of
 from load_faults import faults, memory
-from load_figures import overhead, side_by_side, throughput
+from load_figures import overhead, peer_batches, side_by_side, throughput
 from load_report import draw, report
 
 from pcdm_core.benchmark import machine
@@ -45,6 +46,7 @@ def measure(model: Path, file: str, parts: list[str]) -> None:
             "throughput": lambda: throughput(model, scorer, images, eight),
             "overhead": lambda: overhead(model, single),
             "side_by_side": lambda: side_by_side(model, urgent),
+            "peer_batches": lambda: peer_batches(model, urgent, capacity=document["side_by_side"]["capacity"]),
             "faults": lambda: faults(model, urgent, rate=document["side_by_side"]["capacity"] / 2),
             "memory": lambda: {
                 **memory(model, single, count=REQUESTS),
