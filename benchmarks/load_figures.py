@@ -20,8 +20,8 @@ __all__ = ["OVERLOADS", "overhead", "peer_batches", "side_by_side", "throughput"
 ROUNDS, SECONDS = 5, 20.0
 OVERLOADS = {0.5: 20.0, 1.0: 20.0, 2.0: 60.0}
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
-TURNS = 3
-"""Of the servers that are compared, at each load: other arrivals in each turn, the same for all in one turn."""
+TURNS = {"pcdm": 3, "litserve": 3, "plain": 1}
+"""Of each server at each load: other arrivals in each turn, the same for all in one turn. More where it is close."""
 PEER_BATCHES = (4, 8, 12, 16)
 
 
@@ -62,23 +62,24 @@ def side_by_side(model: Path, requests: Requests) -> dict[str, Any]:
     """The servers in turns under the same arrivals, below and above of what this service can do."""
     capacity = _warm_load("pcdm", model, requests, seconds=20.0)["throughput"]
     found: dict[str, Any] = {kind: {str(overload): [] for overload in OVERLOADS} for kind in SERVERS}
-    for turn in range(TURNS):
+    for turn in range(max(TURNS.values())):
         for overload, seconds in OVERLOADS.items():
-            for kind, rounds in found.items():
+            for kind in (kind for kind in SERVERS if turn < TURNS[kind]):
                 plan = {"seconds": seconds, "rate": overload * capacity, "seed": turn}
-                rounds[str(overload)].append(_warm_load(kind, model, requests, **plan))
+                found[kind][str(overload)].append(_warm_load(kind, model, requests, **plan))
     return {"capacity": capacity, "servers": found}
 
 
 def peer_batches(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]:
     """LitServe with batches of several sizes, as it leaves the choice to its users; at 1x and 2x, by size and load."""
-    return {
+    found = {
         str(size): {
             str(overload): _warm_load(f"litserve:{size}", model, requests, seconds=20.0, rate=overload * capacity)
             for overload in (1.0, 2.0)
         }
         for size in PEER_BATCHES
     }
+    return {"capacity": capacity, "sizes": found}
 
 
 def _warm_load(kind: str, model: Path, requests: Requests, **plan: Any) -> dict[str, Any]:

@@ -3,8 +3,8 @@
     python benchmarks/load_peers.py plain|litserve[:IMAGES]|noop MODEL PORT
 
 `plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of whole images,
-of at most so many. `noop`: this project's own service with a scorer that computes nothing, to see what the way there and
-back takes.
+of at most so many. `noop`: this project's own service with a scorer that computes nothing, to see what the way there
+and back takes.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ each request in a thread, with the model behind a lock. *LitServe* makes batches
 waits longer than 1 s. This service is told of the client's {deadline:g} s by
 `X-Request-Timeout-Ms`; the others have no such thing. Requests arrive at random, whether or not others are answered,
 for 20 s at 0.5x and 1x and for {seconds:.0f} s at 2x: 1x is what this service answers when 8 clients wait for it,
-{capacity:.1f} requests/s. The servers take turns, {turns} at each load, each turn with other arrivals; figures are the
-medians of the turns, answers are of all together.
+{capacity:.1f} requests/s. The servers take turns, {turns} at each load but for plain FastAPI, each turn with
+other arrivals; figures are the medians of the turns, answers are of all together.
 
 {rows}
 
@@ -52,7 +52,7 @@ At 2x this service has {goodput_ratio:.2f} times its goodput at 1x. {refused:,} 
 
 ![Goodput and latency](PICTURE)
 
-LitServe, with batches of up to so many images, once at 1x and 2x, 20 s each:
+LitServe with batches of up to so many images, once each for 20 s, where 1x is {peer_capacity:.1f} requests/s:
 
 {peers}
 
@@ -103,7 +103,8 @@ def report(document: dict[str, Any], picture: str) -> str:
         refused=twice["refused"],
         invited=twice["invited"],
         late=twice["statuses"].get("504", 0),
-        peers=_peers(document["peer_batches"]),
+        peers=_peers(document["peer_batches"]["sizes"]),
+        peer_capacity=document["peer_batches"]["capacity"],
         memory_requests=memory["requests"] * 10 // 11,
         memory_calls=memory["network_calls"],
         memory_processor=memory["processor"],

@@ -91,7 +91,9 @@ class Reserve:
     It grows with each request that is late and shrinks with each that is not, by steps that are in balance where one in
     `1 / late` is late, however the delays are distributed and whether or not it is known how long the late ones would
     have taken. (Gibbs, Candes, "Adaptive conformal inference under distribution shift", NeurIPS 2021, equation 2.)
-    Where nothing is learned it is forgotten, by half each minute.
+    Requests that were admitted before it last grew are late for a cause that it has grown for, and do not make it grow
+    again: when the machine stands still for a moment, all who wait are late at once. Where nothing is learned it is
+    forgotten, by half each minute.
 
     Args:
         clock: Seconds, never going back.
@@ -105,6 +107,7 @@ class Reserve:
         self._step = step
         self._share = 0.0
         self._at = clock()
+        self._grown = -math.inf
 
     def left(self, within: float) -> float:
         """What is left of so many seconds; never less than `least`."""
@@ -115,8 +118,11 @@ class Reserve:
         """What is always left of so many seconds, so that one bad moment does not close the door for long."""
         return within * (1 - _MOST_KEPT)
 
-    def learn(self, late: bool) -> None:
-        """Note whether a request was late."""
+    def learn(self, late: bool, admitted: float) -> None:
+        """Note whether a request was late, and when it was admitted."""
+        if late and admitted < self._grown:
+            return
+        self._grown = self._clock() if late else self._grown
         self._share = min(max(0.0, self._now() + self._step * (late - self._late)), _MOST_KEPT)
         self._at = self._clock()
 
@@ -130,15 +136,15 @@ class Ticket:
     Attributes:
         left: Cost of its units that are not finished.
         within: Seconds that it had when it was admitted.
-        until: When its answer is of no use any more, by the clock of the one who admits.
+        admitted: When that was, by the clock of the one who admits.
         telling: Whether it says something of how much time to keep back: it would have been refused for more, and no
             more turned out to be to do than was planned.
     """
 
-    def __init__(self, cost: float, within: float, until: float, *, telling: bool) -> None:
+    def __init__(self, cost: float, within: float, admitted: float, *, telling: bool) -> None:
         self.left = cost
         self.within = within
-        self.until = until
+        self.admitted = admitted
         self.telling = telling
 
     def finish(self, cost: float) -> None:
@@ -180,7 +186,7 @@ class Admission:
         # What would be taken whatever is kept back, as nothing is before it or there is time enough, may be late for
         # many reasons, but not for this one.
         telling = ahead > 0 and ahead + cost > self._rate.cost(self._reserve.least(within))
-        ticket = Ticket(cost, within, self._clock() + within, telling=telling)
+        ticket = Ticket(cost, within, self._clock(), telling=telling)
         self._tickets.add(ticket)
         return ticket
 
@@ -210,7 +216,7 @@ class Admission:
         self._tickets.discard(ticket)
         if not ticket.telling:
             return
-        late = self._clock() >= ticket.until - _SENDING * ticket.within
+        late = self._clock() - ticket.admitted >= (1 - _SENDING) * ticket.within
         # One that was given up before its time says nothing.
         if late or not ticket.left:
-            self._reserve.learn(late)
+            self._reserve.learn(late, ticket.admitted)

@@ -118,7 +118,7 @@ class Batcher:
         Args:
             images: Images.
             settings: What to compute.
-            until: When the answer is of no use any more, by the event loop's clock.
+            until: When the answer should be ready, by the event loop's clock.
             scorer: Plans and combines instead of the batcher's own. Its units are run by the same runner, and share
                 batches with those of others.
 

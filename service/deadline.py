@@ -28,18 +28,19 @@ async def deadline(asked: int | None, most: int, lag: Lag) -> AsyncIterator[floa
     Args:
         asked: Milliseconds that the client gives it.
         most: Milliseconds that the server gives any.
-        lag: Of the event loop. The request has waited as long before it was read, but at most half of its time is
-            counted as gone.
+        lag: Of the event loop: about as long a request has waited before it was read.
 
     Yields:
-        When that will be, by the event loop's clock.
+        When its answer should be ready, by the event loop's clock: in the time that is left after such a wait, or in
+        half of its time if that is longer. An answer that is late by this, but not by the time from now, may still be
+        of use.
     """
     allowed = most if asked is None else min(asked, most)
     seconds = allowed / 1000
-    until = asyncio.get_running_loop().time() + seconds - min(lag.seconds, seconds / 2)
+    now = asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout_at(until) as timeout:
-            yield until
+        async with asyncio.timeout_at(now + seconds) as timeout:
+            yield now + seconds - min(lag.seconds, seconds / 2)
     except TimeoutError as error:
         if not timeout.expired():
             raise

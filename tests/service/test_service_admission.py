@@ -202,6 +202,15 @@ def test_time_is_kept_back_after_requests_were_given_up(admission: Admission, cl
     assert most_ahead(admission) == 14
 
 
+def test_those_who_are_late_together_are_late_for_one_cause(admission: Admission, clock: Clock) -> None:
+    for _ in range(2):
+        tickets = [admission.admit(2, ahead=most_ahead(admission), within=WITHIN) for _ in range(8)]
+        clock.now += WITHIN
+        for ticket in tickets:
+            admission.release(ticket)
+    assert most_ahead(admission) == 16
+
+
 def test_it_is_used_again_when_they_are_in_time(wary: Admission, clock: Clock) -> None:
     for _ in range(2100):
         served(wary, clock, 0.0)
@@ -227,7 +236,7 @@ def test_few_are_late_however_long_work_takes(seed: int, spread: float) -> None:
     delays, reserve, late = random.Random(seed), Reserve(Clock()), 0
     for _ in range(4000):
         one = reserve.left(1) * (1 + delays.uniform(-spread, spread)) > 1
-        reserve.learn(one)
+        reserve.learn(one, 0)
         late += one
     assert late <= 4000 / 500 + 0.5 / 0.05 + 1
 
