@@ -47,6 +47,11 @@ other arrivals; figures are the medians of the turns, answers are of all togethe
 
 {rows}
 
+The speed of the machine changes within minutes, so the ratio in each turn says more than these medians. Throughput of
+this service, as a multiple of LitServe's in the same turn:
+
+{ratios}
+
 At 2x this service has {goodput_ratio:.2f} times its goodput at 1x. {refused:,} of its requests were refused there,
 {invited:,} of them with a 429 and `Retry-After`; {late:,} were taken and not answered in time (504).
 
@@ -75,6 +80,7 @@ times a second.
 
 def report(document: dict[str, Any], picture: str) -> str:
     through, servers = document["throughput"], document["side_by_side"]["servers"]
+    ratios = _ratios(servers["pcdm"], servers["litserve"])
     servers = {kind: {load: _typical(turns) for load, turns in found.items()} for kind, found in servers.items()}
     own, memory = servers["pcdm"], document["memory"]
     twice = own["2.0"]
@@ -99,6 +105,7 @@ def report(document: dict[str, Any], picture: str) -> str:
         turns=twice["turns"],
         capacity=document["side_by_side"]["capacity"],
         rows=_side_by_side(servers),
+        ratios=ratios,
         goodput_ratio=twice["goodput"] / own["1.0"]["goodput"],
         refused=twice["refused"],
         invited=twice["invited"],
@@ -159,6 +166,15 @@ def _side_by_side(servers: dict[str, Any]) -> str:
         ],
         head=head,
     )
+
+
+def _ratios(own: dict[str, Any], other: dict[str, Any]) -> str:
+    rows = []
+    for overload in OVERLOADS:
+        turns = zip(own[str(overload)], other[str(overload)], strict=True)
+        ratios = [one["throughput"] / peer["throughput"] for one, peer in turns]
+        rows.append([f"{overload:g}x", ", ".join(f"{ratio:.3f}" for ratio in ratios), f"**{median(ratios):.3f}**"])
+    return table(rows, head=["load", "in each turn", "median"])
 
 
 def _peers(found: dict[str, Any]) -> str:
