@@ -33,7 +33,7 @@ def admit(
         detector: Name of one that the model is calibrated with; None for its default.
         images: In the request.
         most: In any request.
-        until: When the answer is of no use any more, by the event loop's clock.
+        until: When the answer should be ready, by the event loop's clock.
 
     Raises:
         ProblemError: The 422 that names the fidelities, or detectors, that it has, or the 413 for more than `most`
