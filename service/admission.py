@@ -55,18 +55,19 @@ class DrainRate:
         """About how much is left of a batch of that cost that has begun."""
         return max(0.0, cost - self.cost(self._clock() - self._began))
 
-    def end(self, cost: float, *, idle: bool = False) -> float:
+    def end(self, cost: float, *, idle: bool = False, lost: bool = False) -> float:
         """Note that it has ended, and what it did.
 
         Args:
             cost: Of what was run, every step of a solver being something: nothing, if it failed.
             idle: Whether it left since nothing else ran.
+            lost: Whether the worker did not survive it: then its time says nothing of how fast the next one is.
 
         Returns:
             Seconds that it took.
         """
         took = self._clock() - self._began
-        if idle and self._under_pressure:
+        if lost or (idle and self._under_pressure):
             return took
         if not idle and not self._under_pressure:
             self._under_pressure = True

@@ -213,7 +213,7 @@ class Batcher:
             reason = self._reason(batch, idle)
             for job, _ in batch:
                 job.passage.began()
-            done, ran = 0.0, False
+            done, ran, lost = 0.0, False, False
             units = [job.units[item.index] for job, item in batch]
             self._running = self._latest[units[0].bucket] = math.fsum(unit.cost for unit in units)
             self._rate.begin()
@@ -226,11 +226,12 @@ class Batcher:
                     self._place(job, item.index, result)
                 ran = True
             except WorkerDiedError as error:
+                lost = True
                 self._retry(batch, error)
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
             self._running = 0.0
-            took = self._rate.end(done, idle=reason == "idle")
+            took = self._rate.end(done, idle=reason == "idle", lost=lost)
             if ran and reason != "retry":  # of whose buckets there is one for each image
                 self._sizes.learn(units[0].bucket, len(units), took)
             self._observer.ran(len(batch), reason, took)

@@ -21,9 +21,10 @@ __all__ = ["WorkerLink", "give_way"]
 _log: Final = logging.getLogger(__name__)
 # Forked from a server that has imported everything and has run no network: a new worker is there within a second, where
 # a fresh interpreter would first import for several. None of these imports touches CUDA, which does not survive a fork:
-# a worker does, after it, where it puts its networks on a device. This process never does.
+# a worker does, after it, where it puts its networks on a device. This process never does. The second is what torch
+# imports at the first derivative: in a worker, that would hold up a batch for a second or two.
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["service.worker_process"])
+_CONTEXT.set_forkserver_preload(["service.worker_process", "torch.fx.experimental.symbolic_shapes"])
 # Bytes that the pipe takes in whether or not the worker reads them, as it has read all that was sent before: then no
 # thread is needed to wait for it.
 _AT_ONCE: Final = 131_072

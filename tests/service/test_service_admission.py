@@ -42,6 +42,16 @@ def test_a_batch_that_finishes_nothing_counts_by_its_time() -> None:
     assert rate_of((1, 10), (1, 0)).seconds(10) == pytest.approx(2)
 
 
+def test_the_time_of_a_worker_that_died_says_nothing() -> None:
+    clock = Clock()
+    rate = DrainRate(clock)
+    for seconds, lost in ((1, False), (20, True)):
+        rate.begin()
+        clock.now += seconds
+        rate.end(0 if lost else 10, lost=lost)
+    assert rate.seconds(10) == pytest.approx(1)
+
+
 def test_recent_work_weighs_more() -> None:
     rate = rate_of(*[(1, 1)] * 50, *[(1, 10)] * 20, memory=5)
     assert rate.seconds(10) == pytest.approx(1, rel=0.2)

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -111,6 +112,29 @@ async def test_a_batch_gets_the_memory_that_the_last_one_freed(folder: Path, sco
         await until_up(worker)
         (result,) = await worker.run(plan(scorer, 1))
     assert result.values[-1] < 64  # of 16,384
+
+
+class Deriving:
+    """Answers with the number of modules that a first derivative imports."""
+
+    digest, device = "", "cpu"
+
+    def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        known = len(sys.modules)
+        point = torch.ones(2, requires_grad=True)
+        torch.autograd.grad(point.square(), point, grad_outputs=torch.ones(2))
+        return [UnitResult(np.array([float(len(sys.modules) - known)])) for _ in units]
+
+
+def load_deriving(_: Path) -> Deriving:
+    return Deriving()
+
+
+async def test_a_first_derivative_imports_nothing(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, "", load_deriving) as worker:
+        await until_up(worker)
+        (result,) = await worker.run(plan(scorer, 1))
+    assert result.values == [0]
 
 
 async def test_results_are_those_of_the_scorer_itself(folder: Path, scorer: FragileScorer) -> None:
