@@ -20,6 +20,7 @@ import litserve
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, File, UploadFile
+from load_servers import LITSERVE_IMAGES
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -28,8 +29,8 @@ from service import Settings, create_app
 from service.http_protocol import SERVER_OPTIONS
 from service.served_model import load_for_verdicts
 
-MOST_IMAGES, WAIT = 12, 0.005
-"""Of a LitServe batch, if not said otherwise, and how long it waits for more, seconds."""
+WAIT = 0.005
+"""How long a LitServe batch waits for more images, seconds."""
 
 TIMEOUT = 1.0
 """Seconds after which LitServe drops what waits: it has no deadline of each request's own."""
@@ -120,7 +121,7 @@ def main(kind: str, model: Path, port: int) -> None:
             app = create_app(Settings(model=model, port=port), load=IdleScorer.from_pretrained)
             uvicorn.run(app, port=port, log_level="warning", access_log=False, **SERVER_OPTIONS)
         case "litserve":
-            batched = Batched(model, int(most or MOST_IMAGES))
+            batched = Batched(model, int(most or LITSERVE_IMAGES))
             server = litserve.LitServer(batched, accelerator="cpu", timeout=TIMEOUT, healthcheck_path="/readyz")
             server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
         case _:

@@ -11,7 +11,7 @@ from commands import table
 from load_clients import DEADLINE
 from load_faults import FAULTS
 from load_figures import OVERLOADS
-from load_servers import SERVERS
+from load_servers import LITSERVE_IMAGES, SERVERS
 from matplotlib.figure import Figure
 
 __all__ = ["draw", "report"]
@@ -38,7 +38,7 @@ One request after the other to a model that computes nothing, through the same p
 ## Beside other servers
 
 The same model, processors, clients and images (one a request, `fast`, {calls} network calls). *Plain FastAPI* answers
-each request in a thread, with the model behind a lock. *LitServe* makes batches of up to 12 images, and drops what
+each request in a thread, with the model behind a lock. *LitServe* makes batches of up to {peer_images} images, and drops what
 waits longer than 1 s. This service is told of the client's {deadline:g} s by
 `X-Request-Timeout-Ms`; the others have no such thing. Requests arrive at random, whether or not others are answered,
 for 20 s at 0.5x and 1x and for {seconds:.0f} s at 2x: 1x is what this service answers when 8 clients wait for it,
@@ -101,6 +101,7 @@ def report(document: dict[str, Any], picture: str) -> str:
         overhead99=1000 * document["overhead"]["p99"],
         noop=document["overhead"]["requests"],
         calls=document["fast"],
+        peer_images=LITSERVE_IMAGES,
         seconds=twice["seconds"],
         turns=twice["turns"],
         capacity=document["side_by_side"]["capacity"],

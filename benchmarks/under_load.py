@@ -1,6 +1,6 @@
 """The service under load: throughput, overhead, other servers beside it, faults, memory.
 
-    python benchmarks/under_load.py measure weights/cifar10-haar docs/load.json [PART ...]    # all: 55 minutes
+    python benchmarks/under_load.py measure weights/cifar10-haar docs/load.json [PART ...]    # all: an hour
     python benchmarks/under_load.py report docs/load.json docs/load.md                       # and load.png
 
 Parts are throughput, overhead, side_by_side, peer_batches, faults and memory; those that are not named keep what the
