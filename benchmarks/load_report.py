@@ -38,8 +38,8 @@ One request after the other to a model that computes nothing, through the same p
 ## Beside other servers
 
 The same model, processors, clients and images (one a request, `fast`, {calls} network calls). *Plain FastAPI* answers
-each request in a thread, with the model behind a lock. *LitServe* makes batches of up to {peer_images} images, and drops what
-waits longer than 1 s. This service is told of the client's {deadline:g} s by
+each request in a thread, with the model behind a lock. *LitServe* makes batches of up to {peer_images} images, and
+drops what waits longer than 1 s. This service is told of the client's {deadline:g} s by
 `X-Request-Timeout-Ms`; the others have no such thing. Requests arrive at random, whether or not others are answered,
 for 20 s at 0.5x and 1x and for {seconds:.0f} s at 2x: 1x is what this service answers when 8 clients wait for it,
 {capacity:.1f} requests/s. The servers take turns, {turns} at each load but for plain FastAPI, each turn with
