@@ -18,9 +18,9 @@ from pcdm_core.scoring import CascadeScorer
 __all__ = ["OVERLOADS", "overhead", "peer_batches", "side_by_side", "throughput"]
 
 ROUNDS, SECONDS = 5, 20.0
-OVERLOADS = {0.5: 20.0, 1.0: 20.0, 2.0: 60.0}
+OVERLOADS = {0.5: 20.0, 1.0: 60.0, 2.0: 60.0}
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
-TURNS = {"pcdm": 6, "litserve": 6, "plain": 1}
+TURNS = {"pcdm": 5, "litserve": 5, "plain": 1}
 """Of each server at each load: other arrivals in each turn, the same for all in one turn. More where it is close."""
 PEER_BATCHES = (4, 8, 12, 16)
 

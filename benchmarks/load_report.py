@@ -41,7 +41,7 @@ The same model, processors, clients and images (one a request, `fast`, {calls} n
 each request in a thread, with the model behind a lock. *LitServe* makes batches of up to {peer_images} images, and
 drops what waits longer than 1 s. This service is told of the client's {deadline:g} s by
 `X-Request-Timeout-Ms`; the others have no such thing. Requests arrive at random, whether or not others are answered,
-for 20 s at 0.5x and 1x and for {seconds:.0f} s at 2x: 1x is what this service answers when 8 clients wait for it,
+for {times}: 1x is what this service answers when 8 clients wait for it,
 {capacity:.1f} requests/s. The servers take turns, {turns} at each load but for plain FastAPI, each turn with
 other arrivals; figures are the medians of the turns, answers are of all together.
 
@@ -102,7 +102,7 @@ def report(document: dict[str, Any], picture: str) -> str:
         noop=document["overhead"]["requests"],
         calls=document["fast"],
         peer_images=LITSERVE_IMAGES,
-        seconds=twice["seconds"],
+        times=", ".join(f"{found['seconds']:.0f} s at {float(load):g}x" for load, found in own.items()),
         turns=twice["turns"],
         capacity=document["side_by_side"]["capacity"],
         rows=_side_by_side(servers),

@@ -31,8 +31,8 @@ class OverloadedError(RuntimeError):
 class DrainRate:
     """Cost that is run in a second of work: its mean over the recent past, older work weighing less and less.
 
-    What waits is run in batches that are as large as pays. So batches that left with next to nothing in them, as the
-    worker was idle, count only as long as there were no others.
+    What waits is run in batches that are as large as pays. So small ones, that left as no more waited, count only as
+    long as there were no others.
 
     Args:
         clock: Seconds, never going back.
@@ -55,21 +55,21 @@ class DrainRate:
         """About how much is left of a batch of that cost that has begun."""
         return max(0.0, cost - self.cost(self._clock() - self._began))
 
-    def end(self, cost: float, *, idle: bool = False, lost: bool = False) -> float:
+    def end(self, cost: float, *, small: bool = False, lost: bool = False) -> float:
         """Note that it has ended, and what it did.
 
         Args:
             cost: Of what was run, every step of a solver being something: nothing, if it failed.
-            idle: Whether it left since nothing else ran.
+            small: Whether it left since no more waited, with less in it than pays.
             lost: Whether the worker did not survive it: then its time says nothing of how fast the next one is.
 
         Returns:
             Seconds that it took.
         """
         took = self._clock() - self._began
-        if lost or (idle and self._under_pressure):
+        if lost or (small and self._under_pressure):
             return took
-        if not idle and not self._under_pressure:
+        if not small and not self._under_pressure:
             self._under_pressure = True
             self._cost = self._seconds = 0.0
         kept = math.exp(-took / self._memory)

@@ -8,17 +8,16 @@ __all__ = ["keep_freed_memory"]
 # Of <malloc.h>; set as mallopt(3) says.
 _TRIM_THRESHOLD: Final = (-1, -1)  # never give the end of the heap back
 _MMAP_MAX: Final = (-4, 0)  # no large block has a mapping of its own, which would be given back with it
-_ARENA_MAX: Final = (-8, 1)  # threads share one heap: those of their own are small, and give back what is over that
+_TOP_PAD: Final = (-2, 2**26)  # heaps grow by all that one of a thread's own may have, and so never shrink again
 
 
 def keep_freed_memory() -> None:
     """Have this process keep what it frees for what it allocates next, where the C library is glibc.
 
     Networks allocate and free the same hundreds of megabytes in each batch. Given back to the system, every page has to
-    be cleared, and mapped anew at its first use. What is held is about the most that was ever needed. To be called
-    before the first thread.
+    be cleared, and mapped anew at its first use. What is held is about the most that was ever needed.
     """
     adjust = getattr(ctypes.CDLL(None), "mallopt", None)
     if adjust is not None:
-        for option in (_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX):
+        for option in (_TRIM_THRESHOLD, _MMAP_MAX, _TOP_PAD):
             adjust(*option)

@@ -60,6 +60,10 @@ class BatchSizes:
             chosen = neighbour if 0 <= neighbour <= soon else chosen
         return min(1 << chosen, self._most)
 
+    def is_small(self, bucket: Hashable, size: int) -> bool:
+        """Whether there were batches of this bucket with more than twice as many units, which take less for each."""
+        return _class_of(size) + 1 < max(self._seconds.get(bucket, [0]))
+
     def _soon(self, known: dict[int, float]) -> int:
         """The class of what may be done in time, by what is known: more take no less time, and no more for each."""
         chosen = _class_of(self._most)

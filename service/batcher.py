@@ -231,7 +231,8 @@ class Batcher:
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
             self._running = 0.0
-            took = self._rate.end(done, idle=reason == "idle", lost=lost)
+            small = reason == "idle" or (reason == "free" and self._sizes.is_small(units[0].bucket, len(units)))
+            took = self._rate.end(done, small=small, lost=lost)
             if ran and reason != "retry":  # of whose buckets there is one for each image
                 self._sizes.learn(units[0].bucket, len(units), took)
             self._observer.ran(len(batch), reason, took)

@@ -57,14 +57,14 @@ def test_recent_work_weighs_more() -> None:
     assert rate.seconds(10) == pytest.approx(1, rel=0.2)
 
 
-def test_batches_of_an_idle_worker_count_until_there_are_others() -> None:
+def test_small_batches_count_until_there_are_others() -> None:
     clock = Clock()
     rate = DrainRate(clock)
     foretold = []
-    for cost, idle in ((1, True), (10, False), (1, True)):
+    for cost, small in ((1, True), (10, False), (1, True)):
         rate.begin()
         clock.now += 1
-        rate.end(cost, idle=idle)
+        rate.end(cost, small=small)
         foretold.append(rate.seconds(10))
     assert foretold == pytest.approx([10, 1, 1])
 

@@ -75,6 +75,13 @@ def test_one_unit_may_take_longer() -> None:
     assert settled(BatchSizes(64, longest=0.3), 0, 2)[-1] == 1
 
 
+def test_small_is_what_is_less_than_half_of_what_was_seen() -> None:
+    sizes = BatchSizes(64)
+    assert not sizes.is_small("x", 1)
+    sizes.learn("x", 32, 1)
+    assert [sizes.is_small("x", size) for size in (1, 8, 9, 64)] == [True, True, False, False]
+
+
 def test_buckets_are_learned_apart() -> None:
     sizes = BatchSizes(64)
     settled(sizes, 0, 1)

@@ -296,6 +296,33 @@ async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -
     await batcher.stop()
 
 
+async def test_small_batches_do_not_say_how_long_a_backlog_takes() -> None:
+    now = 0.0
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        nonlocal now
+        results = scorer.run(units)
+        now += 0.1  # however many they are
+        return results
+
+    scorer = SteeredScorer()
+    batcher = Batcher(scorer, InThread(run), max_batch=8, max_queue_cost=1000, clock=lambda: now)
+    first = start(batcher, 1)
+    await until(scorer.started.is_set)
+    others = start(batcher, *range(2, 11))
+    await until(lambda: batcher.pending == 10)
+    scorer.gate.set()
+    await asyncio.gather(first, others)
+    assert [len(batch) for batch in scorer.batches] == [1, 8, 1]  # the second was full, the third had what was left
+    scorer.gate.clear()
+    running = start(batcher, *range(1, 9))
+    await until(lambda: batcher.backlog == 8)
+    batcher.check_room(8, ONE_CALL, asyncio.get_running_loop().time() + 0.25)
+    scorer.gate.set()
+    await running
+    await batcher.stop()
+
+
 async def test_what_is_finished_makes_room_before_its_request_is() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
