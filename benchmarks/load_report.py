@@ -48,7 +48,8 @@ other arrivals; figures are the medians of the turns, answers are of all togethe
 {rows}
 
 The speed of the machine changes within minutes, so the ratio in each turn says more than these medians. Throughput of
-this service, as a multiple of LitServe's in the same turn:
+this service, as a multiple of LitServe's in the same turn, where answers count that come too late to be of use: this
+service refuses what it would answer late, LitServe does not:
 
 {ratios}
 
