@@ -60,7 +60,7 @@ class DrainRate:
 
         Args:
             cost: Of what was run, every step of a solver being something: nothing, if it failed.
-            small: Whether it left since no more waited, with less in it than pays.
+            small: Whether it left since no more waited: as nothing else ran, or with less in it than others have had.
             lost: Whether the worker did not survive it: then its time says nothing of how fast the next one is.
 
         Returns:

@@ -61,7 +61,7 @@ class BatchSizes:
         return min(1 << chosen, self._most)
 
     def is_small(self, bucket: Hashable, size: int) -> bool:
-        """Whether there were batches of this bucket with more than twice as many units, which take less for each."""
+        """Whether there were batches of this bucket two size classes above this one, which take less for each unit."""
         return _class_of(size) + 1 < max(self._seconds.get(bucket, [0]))
 
     def _soon(self, known: dict[int, float]) -> int:

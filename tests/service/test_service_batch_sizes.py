@@ -75,7 +75,7 @@ def test_one_unit_may_take_longer() -> None:
     assert settled(BatchSizes(64, longest=0.3), 0, 2)[-1] == 1
 
 
-def test_small_is_what_is_less_than_half_of_what_was_seen() -> None:
+def test_small_is_what_is_two_size_classes_below_what_was_seen() -> None:
     sizes = BatchSizes(64)
     assert not sizes.is_small("x", 1)
     sizes.learn("x", 32, 1)

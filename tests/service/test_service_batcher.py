@@ -323,6 +323,29 @@ async def test_small_batches_do_not_say_how_long_a_backlog_takes() -> None:
     await batcher.stop()
 
 
+async def test_the_time_of_a_worker_that_died_does_not_say_how_long_a_backlog_takes() -> None:
+    now = 0.0
+
+    def run(units: Sequence[Unit]) -> list[UnitResult]:
+        nonlocal now
+        now += 20 if {int(unit.image.flat[0]) for unit in units} == {254} else 0.1
+        return scorer.run(units)
+
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    batcher = Batcher(scorer, InThread(run), max_batch=8, max_queue_cost=1000, clock=lambda: now)
+    await start(batcher, *range(1, 9))  # eighty units a second
+    with pytest.raises(WorkerDiedError):
+        await start(batcher, 254)
+    scorer.gate.clear()
+    running = start(batcher, *range(1, 9))
+    await until(lambda: batcher.backlog == 8)
+    batcher.check_room(8, ONE_CALL, asyncio.get_running_loop().time() + 0.25)
+    scorer.gate.set()
+    await running
+    await batcher.stop()
+
+
 async def test_what_is_finished_makes_room_before_its_request_is() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
