@@ -95,9 +95,14 @@ class Evaluator:
     def _evaluate_part(self, units: Sequence[Unit]) -> list[UnitResult]:
         # The flow differentiates its network, which inference mode forbids. Modes are each thread's own.
         with torch.inference_mode(units[0].fidelity.method != "flow"), torch.no_grad(), memory_errors():
-            return self._evaluate(units)
+            found: dict[int, UnitResult] = {}
+            for scale in {unit.scale for unit in units}:
+                own = [position for position, unit in enumerate(units) if unit.scale == scale]
+                found |= zip(own, self._evaluate([units[position] for position in own]), strict=True)
+            return [found[position] for position in range(len(units))]
 
     def _evaluate(self, units: Sequence[Unit]) -> list[UnitResult]:
+        """Results of units of one scale."""
         cascade, latents = self.cascade, self.latents(units)
         scale, flow = units[0].scale, units[0].fidelity.method == "flow"
         if scale == 0:
@@ -138,7 +143,7 @@ class Evaluator:
         )
 
     def predict(self, latents: Latents, units: Sequence[Unit]) -> Prediction:
-        """Noise and predicted noise of units of one bucket that has a network."""
+        """Noise and predicted noise of units of one bucket and one scale that has a network."""
         cascade, device, scale = self.cascade, self.cascade.device, units[0].scale
         z, noise = latents.coefficients[scale - 1], self.noise(units, [unit.node for unit in units])[scale - 1]
         places = [(self.levels(unit.fidelity)[scale - 1], unit.node) for unit in units]

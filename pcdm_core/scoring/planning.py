@@ -34,10 +34,13 @@ def likelihood_units(cascade: Cascade, digest: str, images: NDArray[np.uint8], s
     if flow:
         require_density(transform)
         kind = ("flow", settings.divergence, "grid" if settings.tolerance is None else str(settings.tolerance))
+    # What needs no network is too little for a batch of its own, and goes along with the first scale; not with steps of
+    # the flow, though, of which units of one bucket are expected to take equally many.
+    first = 0 if flow else 1
     units = []
     for index, image in enumerate(images):
         for replicate in range(settings.replicates):
-            units.append(Unit(index, image, 0, 0, replicate, settings, 0.01, (digest, 0, *kind)))
+            units.append(Unit(index, image, 0, 0, replicate, settings, 0.01, (digest, first, *kind)))
             for scale in range(1, transform.scales + 1):
                 cost = prod(transform.resolution(scale)) / prod(shape)
                 cost *= _calls_of_step(transform.rank(scale), settings) if flow else 1.0

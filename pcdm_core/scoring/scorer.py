@@ -230,13 +230,13 @@ class CascadeScorer(Evaluator):
         return next_step(unit, result)
 
     def batches(self, units: Sequence[Unit]) -> Iterator[list[Unit]]:
-        """Units bucket by bucket, at most `batch_size` at a time."""
-        buckets: dict[tuple[str | int, ...], list[Unit]] = defaultdict(list)
+        """Units of one bucket and one scale at a time, at most `batch_size`."""
+        alike: dict[tuple[str | int, ...], list[Unit]] = defaultdict(list)
         for unit in units:
-            buckets[unit.bucket].append(unit)
-        for bucket in buckets.values():
-            for first in range(0, len(bucket), self.batch_size):
-                yield bucket[first : first + self.batch_size]
+            alike[unit.scale, *unit.bucket].append(unit)
+        for those in alike.values():
+            for first in range(0, len(those), self.batch_size):
+                yield those[first : first + self.batch_size]
 
     def combine(self, units: Sequence[Unit], results: Sequence[UnitResult]) -> list[Score]:
         """One score for each image of a plan, in order."""

@@ -200,10 +200,20 @@ def test_scores_keep_the_order_of_the_images() -> None:
 
 def test_units_name_their_bucket_and_cost() -> None:
     units = small_scorer().plan(random_pictures(1), FAST)
-    assert len({unit.bucket for unit in units}) == 3
+    assert len({unit.bucket for unit in units}) == 2
     assert all(unit.cost > 0 for unit in units)
     costs = {unit.scale: unit.cost for unit in units}
     assert costs[0] < costs[1] < costs[2]
+
+
+def test_terms_without_network_share_a_batch_with_those_of_one() -> None:
+    scorer = small_scorer()
+    units = [unit for unit in scorer.plan(random_pictures(6), FAST) if unit.scale < 2]
+    together = scorer.run(units)
+    for scale in (0, 1):
+        own = [position for position, unit in enumerate(units) if unit.scale == scale]
+        for position, result in zip(own, scorer.run([units[position] for position in own]), strict=True):
+            np.testing.assert_allclose(together[position].values, result.values, rtol=1e-4)
 
 
 def test_several_buckets_in_one_run_are_refused() -> None:
