@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pcdm_core.model import UnavailableError
 from pcdm_core.scoring import Unit, UnitResult
+from service.allocator import keep_freed_memory
 
 __all__ = ["Failed", "Loaded", "Ran", "Refused", "UnitRunner", "serve_units"]
 
@@ -91,6 +92,7 @@ def serve_units(pipe: Connection, load: Callable[[Path], UnitRunner], folder: Pa
     # Signals reach every process of a terminal or of a service manager's group; when to end is for the API to say.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    keep_freed_memory()
     with contextlib.suppress(EOFError, OSError):  # the other end was closed, or its process killed
         try:
             runner = load(folder)

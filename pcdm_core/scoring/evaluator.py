@@ -67,9 +67,12 @@ class Evaluator:
         return str(self.cascade.device)
 
     def prepare(self, execution: Execution) -> None:
-        """Run the networks in this way from now on. To compile them takes minutes; no evaluation pays for it later.
+        """Run the networks in this way from now on, and have all at hand that the largest batch of them needs.
+
+        To compile them takes minutes; no evaluation pays for it later.
 
         Raises:
+            MemoryError: If the device has no memory for so many.
             ValueError: The device's name is none.
             UnavailableError: The device is not there, or the networks cannot be compiled for it.
         """
@@ -77,6 +80,12 @@ class Evaluator:
         if execution.compiled:
             self._compiled = CompiledNetworks(self.cascade, size_ladder(execution.largest_batch))
             self._compiled.warm_up(self._evaluate_blank)
+        try:
+            for scale in range(1, self.cascade.transform.scales + 1):
+                self._evaluate_blank(scale, execution.largest_batch)
+        except MemoryError as error:
+            most = execution.largest_batch
+            raise MemoryError(f"no memory for a batch of {most} on {self.device}: allow fewer ({error})") from error
 
     def _evaluate_blank(self, scale: int, size: int) -> None:
         blank = np.zeros(self.cascade.config.image_shape, dtype=np.uint8)

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import re
+import resource
 import signal
 import sys
 import threading
@@ -85,6 +87,31 @@ async def test_threads_of_the_networks_do_not_take_each_others_processor(folder:
     async with working(folder, scorer.digest) as worker:
         environment = await asyncio.to_thread(Path(f"/proc/{await until_up(worker)}/environ").read_bytes)
     assert b"GOMP_SPINCOUNT=10000" in environment.split(b"\0")
+
+
+class Allocating:
+    """Answers with the number of pages that it had to fetch each time for 64 MiB that are freed at once."""
+
+    digest, device = "", "cpu"
+
+    def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        marks = []
+        for _ in range(5):
+            marks.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+            torch.ones(2**24)
+        return [UnitResult(np.diff(marks).astype(float)) for _ in units]
+
+
+def load_allocating(_: Path) -> Allocating:
+    return Allocating()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc can be told to keep memory")
+async def test_a_batch_gets_the_memory_that_the_last_one_freed(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, "", load_allocating) as worker:
+        await until_up(worker)
+        (result,) = await worker.run(plan(scorer, 1))
+    assert result.values[-1] < 64  # of 16,384
 
 
 class Deriving:

@@ -7,7 +7,7 @@ import torch
 from tiny_scorers import Images, random_pictures, small_scorer
 
 from pcdm_core.likelihood import Draw, Method, noise_levels
-from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
+from pcdm_core.scoring import CascadeScorer, Execution, Fidelity, Score, Unit, UnitResult
 from pcdm_core.scoring.codecs import codec_bits_per_dim
 
 Noise = Literal["shared", "keyed"]
@@ -214,6 +214,25 @@ def test_terms_without_network_share_a_batch_with_those_of_one() -> None:
         own = [position for position, unit in enumerate(units) if unit.scale == scale]
         for position, result in zip(own, scorer.run([units[position] for position in own]), strict=True):
             np.testing.assert_allclose(together[position].values, result.values, rtol=1e-4)
+
+
+def test_preparing_runs_every_network_at_the_largest_batch() -> None:
+    scorer = small_scorer()
+    ran: list[int] = []
+    for scale, predictor in enumerate(scorer.cascade.predictors, start=1):
+        predictor.register_forward_pre_hook(lambda _, inputs, scale=scale: ran.extend([scale] * len(inputs[0])))
+    scorer.prepare(Execution(largest_batch=9))
+    assert sorted(ran) == [1] * 9 + [2] * 9
+
+
+def test_a_largest_batch_without_memory_is_named() -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("none left")
+
+    scorer = small_scorer()
+    scorer.cascade.predictors[1].register_forward_pre_hook(fail)
+    with pytest.raises(MemoryError, match=r"no memory for a batch of 9 on cpu: allow fewer \(none left\)"):
+        scorer.prepare(Execution(largest_batch=9))
 
 
 def test_several_buckets_in_one_run_are_refused() -> None:

@@ -1,0 +1,23 @@
+"""How a process allocates."""
+
+import ctypes
+from typing import Final
+
+__all__ = ["keep_freed_memory"]
+
+# Of <malloc.h>; set as mallopt(3) says.
+_TRIM_THRESHOLD: Final = (-1, -1)  # never give the end of the heap back
+_MMAP_MAX: Final = (-4, 0)  # no large block has a mapping of its own, which would be given back with it
+_TOP_PAD: Final = (-2, 2**26)  # heaps grow by all that one of a thread's own may have, and so never shrink again
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep what it frees for what it allocates next, where the C library is glibc.
+
+    Networks allocate and free the same hundreds of megabytes in each batch. Given back to the system, every page has to
+    be cleared, and mapped anew at its first use.
+    """
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    if adjust is not None:
+        for option in (_TRIM_THRESHOLD, _MMAP_MAX, _TOP_PAD):
+            adjust(*option)
