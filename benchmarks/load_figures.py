@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 from load_clients import Load, Plan, Requests
-from load_servers import SERVERS, Server, serving
+from load_servers import LITSERVE_IMAGES, LITSERVE_SECONDS, SERVERS, Server, serving
 from numpy.typing import NDArray
 
 from pcdm_core.scoring import CascadeScorer
 
-__all__ = ["OVERLOADS", "overhead", "peer_batches", "side_by_side", "throughput"]
+__all__ = ["OVERLOADS", "overhead", "peers", "side_by_side", "throughput"]
 
 ROUNDS, SECONDS = 5, 20.0
 OVERLOADS = {0.5: 20.0, 1.0: 60.0, 2.0: 60.0}
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
 TURNS = {"pcdm": 5, "litserve": 5, "plain": 1}
 """Of each server at each load: other arrivals in each turn, the same for all in one turn. More where it is close."""
-PEER_BATCHES = (4, 8, 12, 16)
+PEERS = ((12, 1.0), (12, 0.7), (12, 0.6), (12, 0.5), (8, 0.6), (16, 0.6))
+"""Settings of LitServe that are tried: most images of a batch, and seconds after which it drops what waits."""
 
 
 def throughput(model: Path, scorer: CascadeScorer, images: NDArray[np.uint8], requests: Requests) -> dict[str, Any]:
@@ -67,19 +68,26 @@ def side_by_side(model: Path, requests: Requests) -> dict[str, Any]:
             for kind in (kind for kind in SERVERS if turn < TURNS[kind]):
                 plan = {"seconds": seconds, "rate": overload * capacity, "seed": turn}
                 found[kind][str(overload)].append(_warm_load(kind, model, requests, **plan))
-    return {"capacity": capacity, "servers": found}
+    peer = {"images": LITSERVE_IMAGES, "seconds": LITSERVE_SECONDS}
+    return {"capacity": capacity, "litserve": peer, "servers": found}
 
 
-def peer_batches(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]:
-    """LitServe with batches of several sizes, as it leaves the choice to its users; at 1x and 2x, by size and load."""
-    found = {
-        str(size): {
-            str(overload): _warm_load(f"litserve:{size}", model, requests, seconds=20.0, rate=overload * capacity)
-            for overload in (1.0, 2.0)
+def peers(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]:
+    """LitServe with several settings, as it leaves the choice to its users; at 1x and 2x."""
+    found = [
+        {
+            "images": images,
+            "seconds": seconds,
+            "loads": {
+                str(overload): _warm_load(
+                    f"litserve:{images}:{seconds}", model, requests, seconds=20.0, rate=overload * capacity
+                )
+                for overload in (1.0, 2.0)
+            },
         }
-        for size in PEER_BATCHES
-    }
-    return {"capacity": capacity, "sizes": found}
+        for images, seconds in PEERS
+    ]
+    return {"capacity": capacity, "settings": found}
 
 
 def _warm_load(kind: str, model: Path, requests: Requests, **plan: Any) -> dict[str, Any]:

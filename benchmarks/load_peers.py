@@ -1,10 +1,10 @@
 """The same model behind other servers, as simply as their users would write it.
 
-    python benchmarks/load_peers.py plain|litserve[:IMAGES]|noop MODEL PORT
+    python benchmarks/load_peers.py plain|litserve[:IMAGES:SECONDS]|noop MODEL PORT
 
-`plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of whole images,
-of at most so many. `noop`: this project's own service with a scorer that computes nothing, to see what the way there
-and back takes.
+`plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of at most so many
+whole images; it drops what has waited for so many seconds, as it has no deadline of each request's own. `noop`: this
+project's own service with a scorer that computes nothing, to see what the way there and back takes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import litserve
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, File, UploadFile
-from load_servers import LITSERVE_IMAGES
+from load_servers import LITSERVE_IMAGES, LITSERVE_SECONDS
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,9 +31,6 @@ from service.served_model import load_for_verdicts
 
 WAIT = 0.005
 """How long a LitServe batch waits for more images, seconds."""
-
-TIMEOUT = 1.0
-"""Seconds after which LitServe drops what waits: it has no deadline of each request's own."""
 
 Images = NDArray[np.uint8]
 
@@ -113,7 +110,7 @@ class IdleScorer(CascadeScorer):
 
 
 def main(kind: str, model: Path, port: int) -> None:
-    kind, _, most = kind.partition(":")
+    kind, *told = kind.split(":")
     match kind:
         case "plain":
             uvicorn.run(plain(model), port=port, log_level="warning")
@@ -121,8 +118,9 @@ def main(kind: str, model: Path, port: int) -> None:
             app = create_app(Settings(model=model, port=port), load=IdleScorer.from_pretrained)
             uvicorn.run(app, port=port, log_level="warning", access_log=False, **SERVER_OPTIONS)
         case "litserve":
-            batched = Batched(model, int(most or LITSERVE_IMAGES))
-            server = litserve.LitServer(batched, accelerator="cpu", timeout=TIMEOUT, healthcheck_path="/readyz")
+            images, seconds = told or (LITSERVE_IMAGES, LITSERVE_SECONDS)
+            batched = Batched(model, int(images))
+            server = litserve.LitServer(batched, accelerator="cpu", timeout=float(seconds), healthcheck_path="/readyz")
             server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
         case _:
             raise SystemExit(__doc__)

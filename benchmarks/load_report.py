@@ -11,7 +11,7 @@ from commands import table
 from load_clients import DEADLINE
 from load_faults import FAULTS
 from load_figures import OVERLOADS
-from load_servers import LITSERVE_IMAGES, SERVERS
+from load_servers import SERVERS
 from matplotlib.figure import Figure
 
 __all__ = ["draw", "report"]
@@ -38,8 +38,8 @@ One request after the other to a model that computes nothing, through the same p
 ## Beside other servers
 
 The same model, processors, clients and images (one a request, `fast`, {calls} network calls). *Plain FastAPI* answers
-each request in a thread, with the model behind a lock. *LitServe* makes batches of up to {peer_images} images, and
-drops what waits longer than 1 s. This service is told of the client's {deadline:g} s by
+each request in a thread, with the model behind a lock. *LitServe* makes batches of up to {peer[images]} images, and
+drops what waits longer than {peer[seconds]:g} s. This service is told of the client's {deadline:g} s by
 `X-Request-Timeout-Ms`; the others have no such thing. Requests arrive at random, whether or not others are answered,
 for {times}: 1x is what this service answers when 8 clients wait for it,
 {capacity:.1f} requests/s. The servers take turns, {turns} at each load but for plain FastAPI, each turn with
@@ -58,7 +58,8 @@ At 2x this service has {goodput_ratio:.2f} times its goodput at 1x. {refused:,} 
 
 ![Goodput and latency](PICTURE)
 
-LitServe with batches of up to so many images, once each for 20 s, where 1x is {peer_capacity:.1f} requests/s:
+LitServe with batches of up to so many images, where it drops what waits longer than so many seconds, once each for
+20 s; 1x is {peer_capacity:.1f} requests/s here:
 
 {peers}
 
@@ -102,7 +103,7 @@ def report(document: dict[str, Any], picture: str) -> str:
         overhead99=1000 * document["overhead"]["p99"],
         noop=document["overhead"]["requests"],
         calls=document["fast"],
-        peer_images=LITSERVE_IMAGES,
+        peer=document["side_by_side"]["litserve"],
         times=", ".join(f"{found['seconds']:.0f} s at {float(load):g}x" for load, found in own.items()),
         turns=twice["turns"],
         capacity=document["side_by_side"]["capacity"],
@@ -112,8 +113,8 @@ def report(document: dict[str, Any], picture: str) -> str:
         refused=twice["refused"],
         invited=twice["invited"],
         late=twice["statuses"].get("504", 0),
-        peers=_peers(document["peer_batches"]["sizes"]),
-        peer_capacity=document["peer_batches"]["capacity"],
+        peers=_peers(document["peers"]["settings"]),
+        peer_capacity=document["peers"]["capacity"],
         memory_requests=memory["requests"] * 10 // 11,
         memory_calls=memory["network_calls"],
         memory_processor=memory["processor"],
@@ -179,12 +180,16 @@ def _ratios(own: dict[str, Any], other: dict[str, Any]) -> str:
     return table(rows, head=["load", "in each turn", "median"])
 
 
-def _peers(found: dict[str, Any]) -> str:
-    head = ["images", "throughput at 1x", "goodput at 1x", "throughput at 2x", "goodput at 2x"]
+def _peers(found: list[dict[str, Any]]) -> str:
+    head = ["images", "seconds", "throughput at 1x", "goodput at 1x", "throughput at 2x", "goodput at 2x"]
     return table(
         [
-            [size, *(f"{one[load][key]:.1f}" for load in ("1.0", "2.0") for key in ("throughput", "goodput"))]
-            for size, one in found.items()
+            [
+                one["images"],
+                f"{one['seconds']:g}",
+                *(f"{one['loads'][load][key]:.1f}" for load in ("1.0", "2.0") for key in ("throughput", "goodput")),
+            ]
+            for one in found
         ],
         head=head,
     )

@@ -17,13 +17,13 @@ from pathlib import Path
 import httpx
 import psutil
 
-__all__ = ["LITSERVE_IMAGES", "SERVERS", "Server", "serving"]
+__all__ = ["LITSERVE_IMAGES", "LITSERVE_SECONDS", "SERVERS", "Server", "serving"]
 
 PEERS = Path(__file__).with_name("load_peers.py")
 SERVERS = {"pcdm": "this service", "litserve": "LitServe", "plain": "plain FastAPI"}
 """Those that are compared, as they are called in reports."""
-LITSERVE_IMAGES = 12
-"""Most images of a LitServe batch, if not said otherwise: the size with the best goodput at 1x."""
+LITSERVE_IMAGES, LITSERVE_SECONDS = 12, 1.0
+"""Most images of a LitServe batch, and after how long it drops what waits, if not said otherwise."""
 
 
 @dataclass(frozen=True)
