@@ -2,9 +2,9 @@
 
     python benchmarks/load_peers.py plain|litserve[:IMAGES:SECONDS]|noop MODEL PORT
 
-`plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of at most so many
-whole images; it drops what has waited for so many seconds, as it has no deadline of each request's own. `noop`: this
-project's own service with a scorer that computes nothing, to see what the way there and back takes.
+`plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of at most so
+many whole images; it drops what has waited for so many seconds, as it has no deadline of each request's own. `noop`:
+this project's own service with a scorer that computes nothing, to see what the way there and back takes.
 """
 
 from __future__ import annotations
