@@ -23,8 +23,8 @@ PEERS = Path(__file__).with_name("load_peers.py")
 SERVERS = {"pcdm": "this service", "litserve": "LitServe", "plain": "plain FastAPI"}
 """Those that are compared, as they are called in reports."""
 LITSERVE_IMAGES, LITSERVE_SECONDS = 8, 0.6
-"""Most images of a LitServe batch, and after how long it drops what waits, if not said otherwise: of those tried (`peers`)
-what has the best goodput at 1x and at 2x. A request that has waited for so long would be answered too late."""
+"""Most images of a LitServe batch, and after how long it drops what waits, if not said otherwise: what has the best
+goodput at 1x and at 2x of those tried (`peers`). Who has waited for longer would be answered too late."""
 
 
 @dataclass(frozen=True)
