@@ -41,8 +41,8 @@ The same model, processors, clients and images (one a request, `fast`, {calls} n
 each request in a thread, with the model behind a lock. *LitServe* makes batches of up to {peer[images]} images, and
 drops what waits longer than {peer[seconds]:g} s. This service is told of the client's {deadline:g} s by
 `X-Request-Timeout-Ms`; the others have no such thing. LitServe's two numbers are those that suit it best (below),
-found by trial for this model on this machine; this service was told neither. Requests arrive at random, whether or not others are answered,
-for {times}: 1x is what this service answers when 8 clients wait for it,
+found by trial for this model on this machine; this service was told neither. Requests arrive at random, whether or
+not others are answered, for {times}: 1x is what this service answers when 8 clients wait for it,
 {capacity:.1f} requests/s. The servers take turns, {turns} at each load but for plain FastAPI, each turn with
 other arrivals; figures are the medians of the turns, answers are of all together.
 
