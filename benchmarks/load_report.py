@@ -49,7 +49,7 @@ other arrivals; figures are the medians of the turns, answers are of all togethe
 {rows}
 
 The speed of the machine changes within minutes, so the ratio in each turn says more than these medians. This service's
-figures, as multiples of LitServe's in the same turn:
+figures, as multiples of LitServe's in the same turn (of the latencies p50 and p99, less is better):
 
 {ratios}
 
