@@ -80,19 +80,16 @@ class Evaluator:
         if execution.compiled:
             self._compiled = CompiledNetworks(self.cascade, size_ladder(execution.largest_batch))
             self._compiled.warm_up(self._evaluate_blank)
-        most, scales = execution.largest_batch, self.cascade.transform.scales
         try:
-            # Of all scales: as much as a batch needs in all likelihood, in a fraction of a second.
-            self.evaluate([self._blank(1 + place % scales) for place in range(most)])
+            for scale in range(1, self.cascade.transform.scales + 1):
+                self._evaluate_blank(scale, execution.largest_batch)
         except MemoryError as error:
+            most = execution.largest_batch
             raise MemoryError(f"no memory for a batch of {most} on {self.device}: allow fewer ({error})") from error
 
     def _evaluate_blank(self, scale: int, size: int) -> None:
-        self.evaluate([self._blank(scale)] * size)
-
-    def _blank(self, scale: int) -> Unit:
-        image = np.zeros(self.cascade.config.image_shape, dtype=np.uint8)
-        return Unit(0, image, scale, 0, 0, Fidelity(nodes=1), 1.0, ())
+        blank = np.zeros(self.cascade.config.image_shape, dtype=np.uint8)
+        self.evaluate([Unit(0, blank, scale, 0, 0, Fidelity(nodes=1), 1.0, ())] * size)
 
     def evaluate(self, units: Sequence[Unit]) -> list[UnitResult]:
         """Results of units that may share a batch, in order.

@@ -216,13 +216,13 @@ def test_terms_without_network_share_a_batch_with_those_of_one() -> None:
             np.testing.assert_allclose(together[position].values, result.values, rtol=1e-4)
 
 
-def test_preparing_runs_a_largest_batch_of_all_networks() -> None:
+def test_preparing_runs_every_network_at_the_largest_batch() -> None:
     scorer = small_scorer()
     ran: list[int] = []
     for scale, predictor in enumerate(scorer.cascade.predictors, start=1):
         predictor.register_forward_pre_hook(lambda _, inputs, scale=scale: ran.extend([scale] * len(inputs[0])))
     scorer.prepare(Execution(largest_batch=9))
-    assert sorted(ran) == [1] * 5 + [2] * 4
+    assert sorted(ran) == [1] * 9 + [2] * 9
 
 
 def test_a_largest_batch_without_memory_is_named() -> None:
