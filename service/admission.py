@@ -35,54 +35,45 @@ class DrainRate:
     long as there were no others.
 
     Args:
-        clock: Seconds, never going back.
+        workers: How many do such work at the same time, now.
         memory: Seconds of work after which a batch weighs 1/e.
     """
 
-    def __init__(self, clock: Callable[[], float], *, memory: float = 10.0) -> None:
-        self._clock = clock
+    def __init__(self, workers: Callable[[], int] = lambda: 1, *, memory: float = 10.0) -> None:
+        self._workers = workers
         self._memory = memory
-        self._began = 0.0
         self._cost = 0.0
         self._seconds = 0.0
         self._under_pressure = False
 
-    def begin(self) -> None:
-        """Note that a batch begins."""
-        self._began = self._clock()
-
-    def left(self, cost: float) -> float:
-        """About how much is left of a batch of that cost that has begun."""
-        return max(0.0, cost - self.cost(self._clock() - self._began))
-
-    def end(self, cost: float, *, small: bool = False, lost: bool = False) -> float:
-        """Note that it has ended, and what it did.
+    def learn(self, cost: float, seconds: float, *, small: bool = False, lost: bool = False) -> None:
+        """Note how long a batch took, and what it did.
 
         Args:
             cost: Of what was run, every step of a solver being something: nothing, if it failed.
+            seconds: That it took.
             small: Whether it left since no more waited: as nothing else ran, or with less in it than others have had.
             lost: Whether the worker did not survive it: then its time says nothing of how fast the next one is.
-
-        Returns:
-            Seconds that it took.
         """
-        took = self._clock() - self._began
         if lost or (small and self._under_pressure):
-            return took
+            return
         if not small and not self._under_pressure:
             self._under_pressure = True
             self._cost = self._seconds = 0.0
-        kept = math.exp(-took / self._memory)
+        kept = math.exp(-seconds / self._memory)
         self._cost = kept * self._cost + cost
-        self._seconds = kept * self._seconds + took
-        return took
+        self._seconds = kept * self._seconds + seconds
 
     def seconds(self, cost: float) -> float:
-        """About how long so much will take; 0 before anything was measured."""
-        return cost * self._seconds / self._cost if self._cost > 0 else 0.0
+        """About how long all workers together will take for so much; 0 before anything was measured."""
+        return cost * self._seconds / self._cost / max(1, self._workers()) if self._cost > 0 else 0.0
 
     def cost(self, seconds: float) -> float:
-        """About how much is finished in that time; without limit before anything was measured."""
+        """About how much all workers finish in that time; without limit before anything was measured."""
+        return self.of_one(seconds) * max(1, self._workers())
+
+    def of_one(self, seconds: float) -> float:
+        """About how much one worker finishes in that time; without limit before anything was measured."""
         return seconds * self._cost / self._seconds if self._cost > 0 else math.inf
 
 

@@ -19,6 +19,7 @@ from service.fair_queue import FairQueue
 from service.job import Item, Job
 from service.observer import DispatchReason, Observer
 from service.runner import ModelFailedError, Runner, WorkerDiedError
+from service.runners import Runners
 from service.step_counts import StepCounts
 
 __all__ = ["Batcher", "StoppedError"]
@@ -35,7 +36,7 @@ class StoppedError(RuntimeError):
 class Batcher:
     """Scores images of concurrent requests in shared batches.
 
-    A batch leaves at once when the worker is idle; while that is busy, or not up, the queue fills. All methods belong
+    A batch leaves at once when a runner is idle; while all are busy, or not up, the queue fills. All methods belong
     to the event loop; `plan`, which must not depend on state that changes, runs in a pool of threads where there are
     several images, and `combine` as `Combiner` says.
 
@@ -44,7 +45,7 @@ class Batcher:
 
     Args:
         scorer: What plans and combines where a request brings no other.
-        runner: What runs the batches.
+        runners: What runs the batches, each one at a time.
         max_batch: Most units of one batch, and most cost of it: one costs at most as much as an evaluation of the
             largest network, unless it is a solver step.
         max_queue_cost: Most cost of units that wait or run.
@@ -57,7 +58,7 @@ class Batcher:
     def __init__(
         self,
         scorer: Scorer,
-        runner: Runner,
+        runners: Runners,
         *,
         max_batch: int,
         max_queue_cost: float,
@@ -66,22 +67,23 @@ class Batcher:
         observer: Observer | None = None,
     ) -> None:
         self._scorer = scorer
-        self._runner = runner
         self._combiners: dict[Scorer, Combiner] = {}
         self._observer = Observer() if observer is None else observer
         self._max_batch = max_batch
         self._batch_limit = batch_limit
-        self._rate = DrainRate(clock)
+        self._clock = clock
+        self._rate = DrainRate(lambda: runners.up)
         self._admission = Admission(max_queue_cost, self._rate, clock)
         self._sizes = BatchSizes(max_batch, longest=_LONGEST)
         self._steps = StepCounts()
         self._queue: FairQueue[Job, Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._jobs: set[Job] = set()
         self._waiting = asyncio.Event()
-        self._working = asyncio.create_task(self._work())
+        self._runners = runners
+        self._running: dict[Runner, tuple[float, float]] = {}  # when each batch that runs began, and what it costs
+        self._working = [asyncio.create_task(self._work(runner)) for runner in runners]
         self._stopped = False
         self._image_costs: dict[tuple[Scorer, Fidelity], dict[Hashable, float]] = {}
-        self._running = 0.0  # cost of the batch that runs
         self._latest: dict[Hashable, float] = {}  # cost of the latest batch of a bucket
 
     @property
@@ -168,9 +170,9 @@ class Batcher:
         for job in self._jobs:
             self._queue.discard(job)
             job.fail(StoppedError("the service is stopping"))
-        self._working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._working
+        for working in self._working:
+            working.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
 
     def _whole_costs(self, units: Sequence[Unit]) -> list[float]:
         """Cost of each with all the steps that it is expected to take."""
@@ -188,11 +190,16 @@ class Batcher:
         """Cost of what runs before a request is done, besides its own: what is before it, and what shares its batches.
 
         Those who come later are in the batches of those who came before, as far as there is room: where others wait,
-        that is as much of each bucket as the latest batch had.
+        that is as much of each bucket as the latest batch had. And while one runner has the last of these batches, the
+        others run what is nobody's concern here.
         """
-        ahead = self._rate.left(self._running) + self._queue.ahead_of(math.fsum(costs.values()))
-        company = math.fsum(max(0.0, self._latest.get(bucket, 0.0) - cost) for bucket, cost in costs.items())
-        return ahead + min(ahead, company)
+        now = self._clock()
+        running = math.fsum(max(0.0, cost - self._rate.of_one(now - began)) for began, cost in self._running.values())
+        ahead = running + self._queue.ahead_of(math.fsum(costs.values()))
+        batches = {bucket: max(self._latest.get(bucket, 0.0), cost) for bucket, cost in costs.items()}
+        company = math.fsum(batches[bucket] - cost for bucket, cost in costs.items())
+        elsewhere = (self._runners.up - 1) * max(batches.values(), default=0.0)
+        return ahead + min(ahead, company + max(0.0, elsewhere))
 
     def _enqueue(self, job: Job, item: Item) -> None:
         unit = job.units[item.index]
@@ -200,13 +207,13 @@ class Batcher:
         self._queue.add(job, bucket, item, unit.cost)
         self._waiting.set()
 
-    async def _work(self) -> None:
+    async def _work(self, runner: Runner) -> None:
         while True:
             idle = not self._waiting.is_set()
             await self._waiting.wait()
-            idle = idle and self._runner.up
-            await self._runner.until_up()
-            batch = self._queue.take(self._sizes.worthwhile)
+            idle = idle and runner.up
+            await runner.until_up()
+            batch = self._queue.take(self._sizes.worthwhile, takers=self._free)
             if not batch:
                 self._waiting.clear()
                 continue
@@ -215,10 +222,11 @@ class Batcher:
                 job.passage.began()
             done, ran, lost = 0.0, False, False
             units = [job.units[item.index] for job, item in batch]
-            self._running = self._latest[units[0].bucket] = math.fsum(unit.cost for unit in units)
-            self._rate.begin()
+            began = self._clock()
+            cost = self._latest[units[0].bucket] = math.fsum(unit.cost for unit in units)
+            self._running[runner] = began, cost
             try:
-                results = await self._runner.run(units, limit=self._limit(units))
+                results = await runner.run(units, limit=self._limit(units))
                 if len(results) != len(batch):
                     raise RuntimeError(f"the scorer gave {len(results)} results for {len(batch)} units")
                 for (job, item), result in zip(batch, results, strict=True):
@@ -230,12 +238,18 @@ class Batcher:
                 self._retry(batch, error)
             except Exception as error:
                 self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
-            self._running = 0.0
+            del self._running[runner]
+            took = self._clock() - began
             small = reason == "idle" or (reason == "free" and self._sizes.is_small(units[0].bucket, len(units)))
-            took = self._rate.end(done, small=small, lost=lost)
+            self._rate.learn(done, took, small=small, lost=lost)
             if ran and reason != "retry":  # of whose buckets there is one for each image
                 self._sizes.learn(units[0].bucket, len(units), took)
             self._observer.ran(len(batch), reason, took)
+
+    @property
+    def _free(self) -> int:
+        """How many could take a batch now; at least 1."""
+        return max(1, sum(runner.up and runner not in self._running for runner in self._runners))
 
     def _reason(self, batch: list[tuple[Job, Item]], idle: bool) -> DispatchReason:
         if batch[0][1].alone:

@@ -1,10 +1,14 @@
 """Who runs next: waiting items of many owners, grouped by bucket, taken fairly. No clock, no I/O, no lock."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 __all__ = ["FairQueue"]
+
+# Items that are not worth to be shared.
+_LEAST_SHARE: Final = 4
 
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
@@ -96,11 +100,13 @@ class FairQueue(Generic[Owner, Item]):
         """Cost of what would run before the last item of an owner who came now and wanted so much."""
         return sum(portion.cost for portion in self._portions() if portion.finish <= self._now + cost)
 
-    def take(self, worthwhile: Callable[[Hashable], int] | None = None) -> list[tuple[Owner, Item]]:
+    def take(self, worthwhile: Callable[[Hashable], int] | None = None, takers: int = 1) -> list[tuple[Owner, Item]]:
         """Remove the next batch: items of one bucket, oldest first for each owner; empty if nothing waits.
 
         Args:
             worthwhile: Most items that a batch of a bucket should have, if fewer than it may.
+            takers: How many could take a batch now: what waits of a bucket is for all of them, unless it is too little
+                to be shared.
         """
         # The last batch counts only now: whoever arrived while it ran is ahead of those who were in it.
         self._now += self._last_batch
@@ -111,7 +117,9 @@ class FairQueue(Generic[Owner, Item]):
         owners = len(self._waiting)
         bucket = next(iter(portions[0].lanes))
         most = self._max_items if worthwhile is None else min(worthwhile(bucket), self._max_items)
-        batch, spent = self._fill(portions, bucket, most)
+        waiting = sum(len(portion.lanes.get(bucket, ())) for portion in portions)
+        share = max(math.ceil(waiting / takers), _LEAST_SHARE)
+        batch, spent = self._fill(portions, bucket, most, share)
         self._last_batch = spent / owners
         for owner in {portion.owner for portion in portions if not portion.lanes}:
             self._tidy(owner)
@@ -121,7 +129,7 @@ class FairQueue(Generic[Owner, Item]):
         return [portion for portions in self._waiting.values() for portion in portions]
 
     def _fill(
-        self, portions: list[_Portion[Owner, Item]], bucket: Hashable, most: int
+        self, portions: list[_Portion[Owner, Item]], bucket: Hashable, most: int, share: int
     ) -> tuple[list[tuple[Owner, Item]], float]:
         """The batch, and what it costs."""
         batch: list[tuple[Owner, Item]] = []
@@ -129,8 +137,8 @@ class FairQueue(Generic[Owner, Item]):
         for portion in portions:
             while bucket in portion.lanes:
                 cost = portion.lanes[bucket][0][1]
-                if len(batch) == most or (batch and spent + cost > self._max_cost):
-                    self.full = True
+                if len(batch) == min(most, share) or (batch and spent + cost > self._max_cost):
+                    self.full = len(batch) == most or len(batch) < share
                     return batch, spent
                 batch.append((portion.owner, portion.pop(bucket)))
                 spent += cost

@@ -135,7 +135,7 @@ class _Models(Collector):
         cost = GaugeMetricFamily(
             "pcdm_queue_cost", "Work that waits or runs, in evaluations of the largest network.", labels=label
         )
-        up = GaugeMetricFamily("pcdm_worker_up", "Whether the worker that runs the model is up.", labels=label)
+        up = GaugeMetricFamily("pcdm_worker_up", "Whether a worker that runs the model is up.", labels=label)
         restarts = CounterMetricFamily("pcdm_worker_restarts", "Workers started in the place of another.", labels=label)
         statistic = GaugeMetricFamily(
             "pcdm_drift_statistic", "Distance of recent p-values from the calibration's, 0 to 1.", labels=label
@@ -152,7 +152,7 @@ class _Models(Collector):
                 continue
             units.add_metric(name, model.batcher.pending)
             cost.add_metric(name, model.batcher.backlog)
-            restarts.add_metric(name, model.runner.restarts)
+            restarts.add_metric(name, model.runners.restarts)
             drift = None if model.drift is None else model.drift.report()
             if drift is not None:
                 statistic.add_metric(name, drift.statistic)
@@ -164,7 +164,7 @@ class _Models(Collector):
                     "detector": model.scorer.detector or "",
                     "alpha": str(model.alpha_of(model.scorer) or ""),
                     "calibration_size": str(model.scorer.calibration_size or 0),
-                    "device": model.runner.device or "",
+                    "device": model.runners.device or "",
                 },
             )
         return units, cost, up, restarts, statistic, p_value, info

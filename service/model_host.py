@@ -62,7 +62,7 @@ class ModelHost:
         """Whether it answers requests, or why it does not."""
         if self.current is None:
             return "loading" if self.failure is None else "failed"
-        if self.current.runner.up:
+        if self.current.runners.up:
             return "ready"
         return "restarting" if self._has_been_up else "loading"
 
@@ -83,7 +83,7 @@ class ModelHost:
         Raises:
             ProblemError: The 503 that says why there is nothing.
         """
-        if self.current is not None and self.current.runner.up:
+        if self.current is not None and self.current.runners.up:
             return self.current
         raise unavailable("not-ready", _FAILED if self.failure is not None else str(self.reason))
 
@@ -97,7 +97,7 @@ class ModelHost:
             return
         self.current = model
         try:
-            await model.runner.until_up()
+            await model.runners.until_up()
         except RefusedError as error:
             _log.error("cannot run the model in %s: %s", self._folder, error)
             await model.stop()
@@ -137,7 +137,7 @@ class ModelHost:
         try:
             new = await self._build()
             try:
-                await new.runner.until_started()
+                await new.runners.until_started()
             except BaseException:
                 await new.stop()
                 raise
@@ -181,11 +181,17 @@ class ModelHost:
         scorer = await asyncio.to_thread(self._load, folder)
         detector, known = self._settings.detector, scorer.detectors
         judge = scorer if detector is None else named_detector(known, detector, model=self.name)
-        load = functools.partial(load_prepared, self._load, self._settings.execution)
+        settings = self._settings
+        load = functools.partial(load_prepared, self._load, settings.execution)
         # Its tasks outlive the request that asked for it, and must not log under that request's name.
         return contextvars.Context().run(
             lambda: ServedModel(
-                self.name, judge, known, self._launch(load, folder, scorer), self._settings, self._observe
+                self.name,
+                judge,
+                known,
+                [self._launch(load, folder, scorer) for _ in range(settings.worker_count)],
+                settings,
+                self._observe,
             )
         )
 

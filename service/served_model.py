@@ -1,9 +1,9 @@
-"""One model that is loaded, with the worker that runs it and the requests that it answers."""
+"""One model that is loaded, with the workers that run it and the requests that it answers."""
 
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from service.batcher import Batcher
 from service.drift import DriftWindow
 from service.observer import Observe
 from service.runner import Runner
+from service.runners import Runners
 from service.settings import Settings
 from service.worker import Worker
 
@@ -62,7 +63,7 @@ Load = Callable[[Path], ServedScorer]
 """Turns the model's folder into a scorer; runs in a thread, and once more in every worker process."""
 
 Launch = Callable[[Load, Path, ServedScorer], Runner]
-"""Starts what runs the units that the scorer plans."""
+"""Starts one of those that run the units that the scorer plans."""
 
 
 def load_for_verdicts(folder: Path) -> CascadeScorer:
@@ -89,7 +90,7 @@ class ServedModel:
         name: By which requests ask for it.
         scorer: See the attribute.
         detectors: See the attribute.
-        runner: See the attribute.
+        runners: See the attribute.
         settings: What the deployment chose.
         observe: See `Observe`.
 
@@ -97,8 +98,8 @@ class ServedModel:
         name: By which requests ask for it.
         scorer: Plans and combines where a request names no detector; its networks stay idle.
         detectors: What does where one is named, `scorer` among them.
-        runner: Runs them.
-        batcher: Between the two.
+        runners: Run them.
+        batcher: Between these.
         drift: Whether images still look like those of the calibration, by the detector that judges where none is
             named; None without one.
     """
@@ -108,18 +109,18 @@ class ServedModel:
         name: str,
         scorer: ServedScorer,
         detectors: Mapping[str, ServedScorer],
-        runner: Runner,
+        runners: Sequence[Runner],
         settings: Settings,
         observe: Observe,
     ) -> None:
         self.name = name
         self.scorer = scorer
         self.detectors = detectors
-        self.runner = runner
+        self.runners = Runners(runners)
         self.batcher = Batcher(
             scorer,
-            runner,
-            max_batch=settings.max_batch,
+            self.runners,
+            max_batch=settings.worker_batch,
             max_queue_cost=settings.max_queue_cost,
             batch_limit=settings.batch_timeout_ms / 1000,
             observer=observe(name),
@@ -169,6 +170,6 @@ class ServedModel:
         await self._idle.wait()
 
     async def stop(self) -> None:
-        """Fail what is under way, and end the worker."""
+        """Fail what is under way, and end the workers."""
         await self.batcher.stop()
-        await self.runner.stop()
+        await self.runners.stop()

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
+import torch
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pcdm_core.data import DecodeLimits
-from pcdm_core.model import device_name
+from pcdm_core.model import UnavailableError, device_name, pick_device
 from pcdm_core.scoring import Execution
 from service.drift import FEWEST_IMAGES
 from service.keys import NamedHash, read_hashes
@@ -21,6 +22,17 @@ def _hashes(value: object) -> object:
     return read_hashes(value) if isinstance(value, str) else value
 
 
+# Each has memory of its own.
+_MOST_WORKERS: Final = 4
+
+
+def _is_cpu(device: str) -> bool:
+    try:
+        return pick_device(device).type == "cpu"
+    except UnavailableError:  # which is for the worker to say
+        return False
+
+
 class Settings(BaseSettings):
     """Settings of one server, read from variables named `PCDM_` and the field (`PCDM_PORT`, ...).
 
@@ -30,6 +42,9 @@ class Settings(BaseSettings):
             model. The first answers requests that name none.
         allow_reload: Whether a request, or the signal SIGHUP, may make the server read its models anew.
         device: Where the workers run the networks, as `pcdm_core.model.pick_device` takes it.
+        workers: Processes that run a model's networks, each with its share of the processor's cores. `None` for one a
+            core, but no more than four; for a single one on a GPU, and of compiled networks, which have threads of
+            their own.
         compile: Whether the workers compile the networks before they are up.
         host: Address to listen on.
         port: Port to listen on.
@@ -37,8 +52,8 @@ class Settings(BaseSettings):
             to the model's own default.
         alpha: Flag an image when its p-value is at most this; `None` leaves the decision to the model's own level.
         niceness: By how much `pcdm serve` gives way to its workers where processors are scarce, 0 to 19, as nice(2).
-        max_batch: Most units that run through the model together, and most work: a solver step counts as all of its
-            network evaluations.
+        max_batch: Most units that run through the model together, in all workers, and most work: a solver step counts
+            as all of its network evaluations.
         batch_timeout_ms: Longest time that a batch may take; then its worker is taken to hang, and replaced. A single
             step of more work than `max_batch` has as much more time.
         max_queue_cost: Most work of one model that waits or runs, in evaluations of its largest network; beyond it
@@ -68,12 +83,13 @@ class Settings(BaseSettings):
     models: str = ""
     allow_reload: bool = False
     device: Annotated[str, AfterValidator(device_name)] = "auto"
+    workers: int | None = Field(default=None, ge=1, le=64)
     compile: bool = False
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     detector: str | None = None
     alpha: float | None = Field(default=None, gt=0, lt=1)
-    niceness: int = Field(default=15, ge=0, le=19)
+    niceness: int = Field(default=5, ge=0, le=19)
     max_batch: int = Field(default=256, ge=1)
     batch_timeout_ms: int = Field(default=120_000, ge=1)
     max_queue_cost: float = Field(default=20_000, gt=0, allow_inf_nan=False)
@@ -102,4 +118,21 @@ class Settings(BaseSettings):
     @property
     def execution(self) -> Execution:
         """How the workers run the networks, in the core's own terms."""
-        return Execution(device=self.device, compiled=self.compile, largest_batch=self.max_batch)
+        return Execution(
+            device=self.device,
+            compiled=self.compile,
+            largest_batch=self.worker_batch,
+            threads=max(1, torch.get_num_threads() // self.worker_count),
+        )
+
+    @property
+    def worker_batch(self) -> int:
+        """Most units, and most work, of one batch: all workers have one at the same time."""
+        return max(1, self.max_batch // self.worker_count)
+
+    @property
+    def worker_count(self) -> int:
+        """Processes of each model."""
+        if self.workers is not None:
+            return self.workers
+        return min(torch.get_num_threads(), _MOST_WORKERS) if _is_cpu(self.device) and not self.compile else 1

@@ -43,8 +43,8 @@ def _set_spins() -> None:
 def give_way(niceness: int) -> None:
     """Let the workers have the processors before this thread, and those that it starts from now on.
 
-    On as many cores as the networks use, an event loop of the same priority holds up each batch: it takes the core of
-    one part, and the others wait for that. One that gives way does most of its work between two batches.
+    On as many cores as the networks use, an event loop of the same priority holds up batches: it takes a worker's core.
+    One that gives way does more of its work between two batches.
 
     Args:
         niceness: By which to lower this thread's priority, at least 0. Workers keep the present one.

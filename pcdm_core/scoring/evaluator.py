@@ -76,6 +76,8 @@ class Evaluator:
             ValueError: The device's name is none.
             UnavailableError: The device is not there, or the networks cannot be compiled for it.
         """
+        if execution.threads is not None:
+            torch.set_num_threads(execution.threads)
         self.cascade.to(pick_device(execution.device))
         if execution.compiled:
             self._compiled = CompiledNetworks(self.cascade, size_ladder(execution.largest_batch))

@@ -65,7 +65,7 @@ def _info(host: ModelHost) -> ModelInfo:
         scales=scorer.scales,
         parameters=scorer.parameters,
         fidelities=[ServedFidelity(name=name, **one.settings()) for name, one in scorer.fidelities.items()],
-        device=current.runner.device,
+        device=current.runners.device,
         detectors=[_detector(name, one, current.alpha_of(one)) for name, one in detectors.items()],
     )
 

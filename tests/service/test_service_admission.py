@@ -17,14 +17,10 @@ class Clock:
 
 
 def rate_of(*batches: tuple[float, float], memory: float = 1e9) -> DrainRate:
-    """A rate that has seen batches of (seconds, cost), with pauses between them."""
-    clock = Clock()
-    rate = DrainRate(clock, memory=memory)
+    """A rate that has seen batches of (seconds, cost)."""
+    rate = DrainRate(memory=memory)
     for seconds, cost in batches:
-        clock.now += 100
-        rate.begin()
-        clock.now += seconds
-        rate.end(cost)
+        rate.learn(cost, seconds)
     return rate
 
 
@@ -43,12 +39,9 @@ def test_a_batch_that_finishes_nothing_counts_by_its_time() -> None:
 
 
 def test_the_time_of_a_worker_that_died_says_nothing() -> None:
-    clock = Clock()
-    rate = DrainRate(clock)
+    rate = DrainRate()
     for seconds, lost in ((1, False), (20, True)):
-        rate.begin()
-        clock.now += seconds
-        rate.end(0 if lost else 10, lost=lost)
+        rate.learn(0 if lost else 10, seconds, lost=lost)
     assert rate.seconds(10) == pytest.approx(1)
 
 
@@ -58,27 +51,21 @@ def test_recent_work_weighs_more() -> None:
 
 
 def test_small_batches_count_until_there_are_others() -> None:
-    clock = Clock()
-    rate = DrainRate(clock)
+    rate = DrainRate()
     foretold = []
     for cost, small in ((1, True), (10, False), (1, True)):
-        rate.begin()
-        clock.now += 1
-        rate.end(cost, small=small)
+        rate.learn(cost, 1, small=small)
         foretold.append(rate.seconds(10))
     assert foretold == pytest.approx([10, 1, 1])
 
 
-@pytest.mark.parametrize(("since", "left"), [(0, 10), (2, 6), (5, 0), (50, 0)])
-def test_what_is_left_of_a_batch_is_foretold(since: float, left: float) -> None:
-    clock = Clock()
-    rate = DrainRate(clock)
-    for seconds in (5, since):
-        rate.begin()
-        clock.now += seconds
-        if seconds == 5 and rate.seconds(1) == 0:
-            rate.end(10)
-    assert rate.left(10) == pytest.approx(left)
+def test_workers_that_are_there_share_what_is_to_be_done() -> None:
+    there = 2
+    rate = DrainRate(lambda: there)
+    rate.learn(10, 5)
+    assert (rate.seconds(10), rate.cost(5), rate.of_one(5)) == (2.5, 20, 10)
+    there = 0  # one will come back
+    assert (rate.seconds(10), rate.cost(5), rate.of_one(5)) == (5, 10, 10)
 
 
 def test_nothing_is_foretold_before_anything_was_measured() -> None:

@@ -15,11 +15,12 @@ from pcdm_core.scoring import FIDELITIES, Score, Unit, UnitResult
 from service.admission import OverloadedError
 from service.batcher import Batcher, StoppedError
 from service.runner import ModelFailedError, WorkerDiedError
+from service.runners import Runners
 
 
 @contextlib.asynccontextmanager
 async def batching(scorer: SteeredScorer, max_batch: int = 4) -> AsyncIterator[Batcher]:
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=max_batch, max_queue_cost=1000)
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=max_batch, max_queue_cost=1000)
     try:
         yield batcher
     finally:
@@ -71,7 +72,7 @@ async def test_a_unit_of_more_cost_than_a_batch_has_as_much_more_time() -> None:
             limits.append(limit)
             return await super().run(units, limit=limit)
 
-    batcher = Batcher(scorer, Timed(scorer.run), max_batch=4, max_queue_cost=1000, batch_limit=10)
+    batcher = Batcher(scorer, Runners([Timed(scorer.run)]), max_batch=4, max_queue_cost=1000, batch_limit=10)
     [unit] = scorer.plan(images_of(1), ONE_CALL)
     for cost in (1.0, 4.0, 12.0):
         await run(batcher, [dataclasses.replace(unit, cost=cost)])
@@ -134,7 +135,7 @@ async def test_an_image_alone_in_its_batch_has_a_second_chance_too() -> None:
             raise error
         return results
 
-    batcher = Batcher(scorer, InThread(run), max_batch=4, max_queue_cost=1000)
+    batcher = Batcher(scorer, Runners([InThread(run)]), max_batch=4, max_queue_cost=1000)
     assert bits(await start(batcher, 7)) == [7]
     await batcher.stop()
     assert scorer.batches == [[7], [7]]
@@ -145,7 +146,7 @@ async def test_the_queue_fills_while_no_worker_is_up() -> None:
     scorer.gate.set()
     runner = InThread(scorer.run)
     runner.fall()
-    batcher = Batcher(scorer, runner, max_batch=4, max_queue_cost=1000)
+    batcher = Batcher(scorer, Runners([runner]), max_batch=4, max_queue_cost=1000)
     tasks = [await start_waiting(batcher, waiting, waiting) for waiting in (1, 2, 3)]
     runner.rise()
     await asyncio.gather(*tasks)
@@ -169,7 +170,7 @@ async def test_a_cancelled_request_is_dropped_before_it_runs() -> None:
 
 async def test_work_beyond_the_limit_is_refused_until_there_is_room() -> None:
     scorer = SteeredScorer()
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=1, max_queue_cost=3)
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=1, max_queue_cost=3)
     first = start(batcher, 1, 2, 3)
     await until(lambda: batcher.backlog == 3)
     with pytest.raises(OverloadedError):
@@ -193,7 +194,7 @@ async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
 
     scorer = SteeredScorer()
     scorer.gate.set()
-    batcher = Batcher(scorer, InThread(run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    batcher = Batcher(scorer, Runners([InThread(run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
     with pytest.raises(ModelFailedError):
         await start(batcher, 255, 1, 2, 3)
     await start(batcher, 10, 11, 12, 13)
@@ -207,7 +208,7 @@ async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
 async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late(steps: int, kept: bool) -> None:
     scorer = SteeredScorer()
     now = 0.0
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
     first = start(batcher, 1, 2)
     await until(scorer.started.is_set)
     now = 0.1  # twenty units a second
@@ -241,7 +242,7 @@ async def test_a_long_solution_lets_others_in_who_have_time_for_their_own_work()
             now += 0.1
             return await super().run(units, limit=limit)
 
-    batcher = Batcher(scorer, Slow(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    batcher = Batcher(scorer, Runners([Slow(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
     scorer.gate.set()
     steps = np.array([[[[1, 1, 250]]]] * 4, dtype=np.uint8)
     asked = asyncio.create_task(batcher.score(steps, ONE_CALL))
@@ -271,7 +272,7 @@ async def test_an_image_costs_as_much_as_it_was_seen_to() -> None:
 async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -> None:
     scorer = SteeredScorer()
     now = 0.0
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
     first = start(batcher, 1, 2)
     await until(scorer.started.is_set)
     now = 0.1  # twenty units a second
@@ -316,7 +317,7 @@ async def test_small_batches_do_not_say_how_long_a_backlog_takes() -> None:
         return results
 
     scorer = SteeredScorer()
-    batcher = Batcher(scorer, InThread(run), max_batch=8, max_queue_cost=1000, clock=lambda: now)
+    batcher = Batcher(scorer, Runners([InThread(run)]), max_batch=8, max_queue_cost=1000, clock=lambda: now)
     first = start(batcher, 1)
     await until(scorer.started.is_set)
     others = start(batcher, *range(2, 11))
@@ -338,7 +339,7 @@ async def test_the_time_of_a_worker_that_died_does_not_say_how_long_a_backlog_ta
 
     scorer = SteeredScorer()
     scorer.gate.set()
-    batcher = Batcher(scorer, InThread(run), max_batch=8, max_queue_cost=1000, clock=lambda: now)
+    batcher = Batcher(scorer, Runners([InThread(run)]), max_batch=8, max_queue_cost=1000, clock=lambda: now)
     await start(batcher, *range(1, 9))  # eighty units a second
     with pytest.raises(WorkerDiedError):
         await start(batcher, 254)
@@ -355,7 +356,7 @@ async def test_what_is_finished_makes_room_before_its_request_is() -> None:
         assert allowed.acquire(timeout=10)
         return scorer.run(units)
 
-    batcher = Batcher(scorer, InThread(run), max_batch=2, max_queue_cost=4)
+    batcher = Batcher(scorer, Runners([InThread(run)]), max_batch=2, max_queue_cost=4)
     large = start(batcher, 1, 2, 3, 4)
     await until(lambda: batcher.backlog == 2)
     small = start(batcher, 5)
@@ -394,7 +395,7 @@ async def test_results_that_do_not_match_their_units_are_a_failure() -> None:
 
 async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
     scorer = SteeredScorer()
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=1, max_queue_cost=1000)
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=1, max_queue_cost=1000)
     task = start(batcher, 1, 2)
     await until(scorer.started.is_set)
     await batcher.stop()
@@ -409,7 +410,7 @@ async def test_stopping_fails_what_waits_and_refuses_what_comes() -> None:
 async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
     scorer = tiny_scorer()
     images = np.random.default_rng(1).integers(0, 256, (5, 3, 8, 8), dtype=np.uint8)
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=7, max_queue_cost=1000)
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=7, max_queue_cost=1000)
     try:
         parts = await asyncio.gather(*(batcher.score(part, ONE_CALL) for part in (images[:1], images[1:4], images[4:])))
     finally:
@@ -421,7 +422,7 @@ async def test_shared_batches_give_the_scores_of_the_model_alone() -> None:
 async def test_a_unit_that_goes_on_runs_until_its_last_step() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
-    batcher = Batcher(scorer, InThread(scorer.run), max_batch=4, max_queue_cost=1000)
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000)
     images = np.zeros((2, 1, 1, 3), dtype=np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 2] = (7, 8), (3, 0)
     results = await run(batcher, scorer.plan(images, ONE_CALL))
@@ -443,7 +444,7 @@ async def test_an_exact_request_delays_a_fast_one_by_the_batch_that_runs_only() 
             assert allowed.wait(10)
         return scorer.run(units)
 
-    batcher = Batcher(scorer, InThread(run), max_batch=64, max_queue_cost=1e6)
+    batcher = Batcher(scorer, Runners([InThread(run)]), max_batch=64, max_queue_cost=1e6)
     exact = asyncio.create_task(batcher.score(images[1:], FIDELITIES["exact"]))
     await until(began.is_set)
     before, waiting = len(batches), len(batcher._queue)

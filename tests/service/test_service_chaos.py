@@ -75,6 +75,22 @@ async def test_a_killed_worker_costs_no_request_its_answer(model: Path) -> None:
             await asyncio.gather(*asking)
 
 
+async def test_while_one_of_two_workers_is_replaced_the_other_answers(model: Path) -> None:
+    with server(model, workers=2) as running:
+        wait(lambda: len(running.workers) == 2, 30)
+        async with connect(running) as client:
+            assert (await client.get("/models/toy")).status_code == 200
+            for worker in running.workers:
+                before = len(running.workers)
+                os.kill(worker, signal.SIGKILL)
+                statuses = {}
+                while len(running.workers) == before:
+                    answer = await score(client, ("a.png", encode(PHOTOS[0])))
+                    statuses[answer.status_code] = answer.text
+                assert set(statuses) == {200}, statuses
+        assert len(set(running.workers)) == 4
+
+
 @pytest.mark.parametrize("niceness", [None, 3])
 def test_the_server_gives_way_to_its_workers(model: Path, niceness: int | None) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)

@@ -68,6 +68,21 @@ def test_a_batch_holds_one_bucket() -> None:
     assert queue.take() == [("a", 0), ("a", 2)]
 
 
+@pytest.mark.parametrize(("waiting", "sizes"), [(3, [3, 0]), (6, [4, 2]), (10, [5, 4]), (40, [8, 8])])
+def test_who_takes_a_batch_leaves_the_others_their_share(waiting: int, sizes: list[int]) -> None:
+    queue = queue_of(8, a=["x"] * waiting)
+    assert [len(queue.take(takers=2)) for _ in range(2)] == sizes
+
+
+def test_a_batch_that_others_have_a_share_of_is_not_full() -> None:
+    queue = queue_of(8, a=["x"] * 10)
+    queue.take(takers=2)
+    assert not queue.full
+    queue = queue_of(8, a=["x"] * 20)
+    queue.take(takers=2)
+    assert queue.full
+
+
 def test_a_batch_ends_where_it_would_cost_too_much() -> None:
     queue = queue_of(8, max_cost=2.5, a=["x"] * 5)
     assert [len(queue.take()) for _ in range(4)] == [2, 2, 1, 0]

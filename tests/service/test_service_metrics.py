@@ -201,7 +201,7 @@ async def test_drift_is_told_from_a_hundred_images_on() -> None:
 
 async def test_a_model_that_took_the_place_of_another_begins_a_new_window() -> None:
     runner = in_thread(lambda _: calibrated(), Path(), calibrated())
-    first, second = (ServedModel("m", calibrated(), {}, runner, Settings(), lambda _: Observer()) for _ in range(2))
+    first, second = (ServedModel("m", calibrated(), {}, [runner], Settings(), lambda _: Observer()) for _ in range(2))
     assert first.drift is not None
     first.drift.add([0.5] * 100)
     assert len(first.drift) == 100
@@ -218,7 +218,7 @@ async def test_a_worker_that_died_is_told_and_its_successor_too(tmp_path: Path) 
     told = []
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as client:
         await until_ready(client)
-        worker = app.state.engine.ready().runner
+        (worker,) = app.state.engine.ready().runners
         told.append(await read(client))
         os.kill(worker.pid, signal.SIGKILL)
         await until(lambda: not worker.up)

@@ -24,6 +24,7 @@ from pcdm_core.scoring import Unit, UnitResult
 from service.backoff import Backoff
 from service.batcher import Batcher
 from service.runner import ModelFailedError, RefusedError, WorkerDiedError
+from service.runners import Runners
 from service.worker import Worker
 from service.worker_link import _AT_ONCE, _CONTEXT
 
@@ -327,7 +328,7 @@ async def test_stopping_ends_the_process(folder: Path, scorer: FragileScorer, ca
 
 async def test_only_the_request_of_the_deadly_image_fails(folder: Path, scorer: FragileScorer) -> None:
     async with working(folder, scorer.digest) as worker:
-        batcher = Batcher(scorer, worker, max_batch=16, max_queue_cost=1000)
+        batcher = Batcher(scorer, Runners([worker]), max_batch=16, max_queue_cost=1000)
         # All are planned before the worker is up, and so share its first batches.
         requests = [batcher.score(photos(*pixels), ONE_CALL) for pixels in ([1], [2, 255, 3], [4, 5])]
         async with asyncio.timeout(60):
@@ -345,7 +346,7 @@ async def test_what_does_not_fit_into_memory_together_runs_image_by_image(
 ) -> None:
     images = photos(2, 252, 3)
     async with working(folder, scorer.digest) as worker:
-        batcher = Batcher(scorer, worker, max_batch=16, max_queue_cost=1000)
+        batcher = Batcher(scorer, Runners([worker]), max_batch=16, max_queue_cost=1000)
         async with asyncio.timeout(60):
             answer = await batcher.score(images, ONE_CALL)
         await batcher.stop()

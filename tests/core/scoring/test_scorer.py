@@ -225,6 +225,17 @@ def test_preparing_runs_every_network_at_the_largest_batch() -> None:
     assert sorted(ran) == [1] * 9 + [2] * 9
 
 
+def test_preparing_leaves_as_many_threads_as_are_allowed() -> None:
+    before = torch.get_num_threads()
+    try:
+        small_scorer().prepare(Execution(largest_batch=1, threads=before + 2))
+        assert torch.get_num_threads() == before + 2
+        small_scorer().prepare(Execution(largest_batch=1))
+        assert torch.get_num_threads() == before + 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_largest_batch_without_memory_is_named() -> None:
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("none left")
