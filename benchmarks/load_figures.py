@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from load_clients import Load, Plan, Requests
-from load_servers import LITSERVE_IMAGES, LITSERVE_SECONDS, SERVERS, Server, serving
+from load_servers import LITSERVE, SERVERS, Server, serving
 from numpy.typing import NDArray
 
 from pcdm_core.scoring import CascadeScorer
@@ -18,12 +18,12 @@ from pcdm_core.scoring import CascadeScorer
 __all__ = ["OVERLOADS", "overhead", "peers", "side_by_side", "throughput"]
 
 ROUNDS, SECONDS = 5, 20.0
-OVERLOADS = {0.5: 20.0, 1.0: 60.0, 2.0: 60.0}
+OVERLOADS = {0.5: 20.0, 1.0: 45.0, 2.0: 60.0}
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
-TURNS = {"pcdm": 5, "litserve": 5, "plain": 1}
+TURNS = {"pcdm": 3, "litserve": 3, "plain": 1}
 """Of each server at each load: other arrivals in each turn, the same for all in one turn. More where it is close."""
-PEERS = ((12, 1.0), (12, 0.7), (12, 0.6), (12, 0.5), (8, 0.6), (16, 0.6))
-"""Settings of LitServe that are tried: most images of a batch, and seconds after which it drops what waits."""
+PEERS = ((12, 1.0, 1), (8, 0.6, 1), (8, 0.6, 2), (4, 0.6, 2))
+"""Settings of LitServe that are tried: most images of a batch, seconds after which it drops what waits, workers."""
 
 
 def throughput(model: Path, scorer: CascadeScorer, images: NDArray[np.uint8], requests: Requests) -> dict[str, Any]:
@@ -61,15 +61,17 @@ def overhead(model: Path, requests: Requests) -> dict[str, Any]:
 
 def side_by_side(model: Path, requests: Requests) -> dict[str, Any]:
     """The servers in turns under the same arrivals, below and above of what this service can do."""
-    capacity = _warm_load("pcdm", model, requests, seconds=20.0)["throughput"]
+    capacities = []
     found: dict[str, Any] = {kind: {str(overload): [] for overload in OVERLOADS} for kind in SERVERS}
     for turn in range(max(TURNS.values())):
+        capacities.append(_warm_load("pcdm", model, requests, seconds=20.0)["throughput"])
+        kinds = [kind for kind in SERVERS if turn < TURNS[kind]]
         for overload, seconds in OVERLOADS.items():
-            for kind in (kind for kind in SERVERS if turn < TURNS[kind]):
-                plan = {"seconds": seconds, "rate": overload * capacity, "seed": turn}
+            for kind in kinds if turn % 2 == 0 else kinds[::-1]:  # as the machine changes its speed
+                plan = {"seconds": seconds, "rate": overload * capacities[-1], "seed": turn}
                 found[kind][str(overload)].append(_warm_load(kind, model, requests, **plan))
-    peer = {"images": LITSERVE_IMAGES, "seconds": LITSERVE_SECONDS}
-    return {"capacity": capacity, "litserve": peer, "servers": found}
+    peer = dict(zip(("images", "seconds", "workers"), LITSERVE, strict=True))
+    return {"capacity": median(capacities), "capacities": capacities, "litserve": peer, "servers": found}
 
 
 def peers(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]:
@@ -78,14 +80,15 @@ def peers(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]
         {
             "images": images,
             "seconds": seconds,
+            "workers": workers,
             "loads": {
                 str(overload): _warm_load(
-                    f"litserve:{images}:{seconds}", model, requests, seconds=20.0, rate=overload * capacity
+                    f"litserve:{images}:{seconds}:{workers}", model, requests, seconds=20.0, rate=overload * capacity
                 )
                 for overload in (1.0, 2.0)
             },
         }
-        for images, seconds in PEERS
+        for images, seconds, workers in PEERS
     ]
     return {"capacity": capacity, "settings": found}
 

@@ -1,9 +1,10 @@
 """The same model behind other servers, as simply as their users would write it.
 
-    python benchmarks/load_peers.py plain|litserve[:IMAGES:SECONDS]|noop MODEL PORT
+    python benchmarks/load_peers.py plain|litserve[:IMAGES:SECONDS:WORKERS]|noop MODEL PORT
 
 `plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of at most so
-many whole images; it drops what has waited for so many seconds, as it has no deadline of each request's own. `noop`:
+many whole images in each of so many workers, which have the cores in equal shares; it drops what has waited for so many
+seconds, as it has no deadline of each request's own. `noop`:
 this project's own service with a scorer that computes nothing, to see what the way there and back takes.
 """
 
@@ -18,9 +19,10 @@ from typing import Annotated, Any, Self
 
 import litserve
 import numpy as np
+import torch
 import uvicorn
 from fastapi import FastAPI, File, UploadFile
-from load_servers import LITSERVE_IMAGES, LITSERVE_SECONDS
+from load_servers import LITSERVE
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -63,11 +65,13 @@ def plain(model: Path) -> FastAPI:
 class Batched(litserve.LitAPI):  # type: ignore[misc]  # has no types
     """`fast` only, as a batch of LitServe knows nothing of what each request asked for."""
 
-    def __init__(self, model: Path, most: int) -> None:
+    def __init__(self, model: Path, most: int, threads: int) -> None:
         super().__init__(max_batch_size=most, batch_timeout=WAIT, api_path="/score")
         self.model = model
+        self.threads = threads
 
     def setup(self, device: str) -> None:  # noqa: ARG002
+        torch.set_num_threads(self.threads)
         self.scorer = load_for_verdicts(self.model)  # on the processor, as all that is compared here
 
     def decode_request(self, request) -> Images:  # type: ignore[no-untyped-def]  # a form, which LitServe finds out by itself
@@ -118,9 +122,15 @@ def main(kind: str, model: Path, port: int) -> None:
             app = create_app(Settings(model=model, port=port), load=IdleScorer.from_pretrained)
             uvicorn.run(app, port=port, log_level="warning", access_log=False, **SERVER_OPTIONS)
         case "litserve":
-            images, seconds = told or (LITSERVE_IMAGES, LITSERVE_SECONDS)
-            batched = Batched(model, int(images))
-            server = litserve.LitServer(batched, accelerator="cpu", timeout=float(seconds), healthcheck_path="/readyz")
+            images, seconds, workers = told or LITSERVE
+            batched = Batched(model, int(images), max(1, torch.get_num_threads() // int(workers)))
+            server = litserve.LitServer(
+                batched,
+                accelerator="cpu",
+                workers_per_device=int(workers),
+                timeout=float(seconds),
+                healthcheck_path="/readyz",
+            )
             server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
         case _:
             raise SystemExit(__doc__)

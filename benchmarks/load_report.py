@@ -38,13 +38,14 @@ One request after the other to a model that computes nothing, through the same p
 ## Beside other servers
 
 The same model, processors, clients and images (one a request, `fast`, {calls} network calls). *Plain FastAPI* answers
-each request in a thread, with the model behind a lock. *LitServe* makes batches of up to {peer[images]} images, and
-drops what waits longer than {peer[seconds]:g} s. This service is told of the client's {deadline:g} s by
-`X-Request-Timeout-Ms`; the others have no such thing. LitServe's two numbers are those that suit it best (below),
-found by trial for this model on this machine; this service was told neither. Requests arrive at random, whether or
-not others are answered, for {times}: 1x is what this service answers when 8 clients wait for it,
-{capacity:.1f} requests/s. The servers take turns, {turns} at each load but for plain FastAPI, each turn with
-other arrivals; figures are the medians of the turns, answers are of all together.
+each request in a thread, with the model behind a lock. *LitServe* has {peer[workers]} workers, which share the cores,
+makes batches of up to {peer[images]} images, and drops what waits longer than {peer[seconds]:g} s. This service is told
+of the client's {deadline:g} s by `X-Request-Timeout-Ms`; the others have no such thing. LitServe's three numbers are
+those that suit it best of a few (below), found by trial for this model on this machine; this service was told none of
+them. Requests arrive at random, whether or not others are answered, for {times}: 1x is what this service answers when
+8 clients wait for it, measured at the beginning of each turn ({capacities} requests/s). The servers take turns,
+{turns} at each load but for plain FastAPI, each turn with other arrivals, and in the other order; figures are the
+medians of the turns, answers are of all together.
 
 {rows}
 
@@ -58,8 +59,8 @@ At 2x this service has {goodput_ratio:.2f} times its goodput at 1x. {refused:,} 
 
 ![Goodput and latency](PICTURE)
 
-LitServe with batches of up to so many images, where it drops what waits longer than so many seconds, once each for
-20 s; 1x is {peer_capacity:.1f} requests/s here:
+LitServe with batches of up to so many images, where it drops what waits longer than so many seconds, and with so many
+workers, once each for 20 s; 1x is {peer_capacity:.1f} requests/s here:
 
 {peers}
 
@@ -106,7 +107,7 @@ def report(document: dict[str, Any], picture: str) -> str:
         peer=document["side_by_side"]["litserve"],
         times=", ".join(f"{found['seconds']:.0f} s at {float(load):g}x" for load, found in own.items()),
         turns=twice["turns"],
-        capacity=document["side_by_side"]["capacity"],
+        capacities=_listed(document["side_by_side"]["capacities"]),
         rows=_side_by_side(servers),
         ratios=ratios,
         goodput_ratio=twice["goodput"] / own["1.0"]["goodput"],
@@ -184,12 +185,13 @@ def _ratios(own: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def _peers(found: list[dict[str, Any]]) -> str:
-    head = ["images", "seconds", "throughput at 1x", "goodput at 1x", "throughput at 2x", "goodput at 2x"]
+    head = ["images", "seconds", "workers", "throughput at 1x", "goodput at 1x", "throughput at 2x", "goodput at 2x"]
     return table(
         [
             [
                 one["images"],
                 f"{one['seconds']:g}",
+                one["workers"],
                 *(f"{one['loads'][load][key]:.1f}" for load in ("1.0", "2.0") for key in ("throughput", "goodput")),
             ]
             for one in found
