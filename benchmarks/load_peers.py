@@ -4,8 +4,8 @@
 
 `plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of at most so
 many whole images in each of so many workers, which have the cores in equal shares; it drops what has waited for so many
-seconds, as it has no deadline of each request's own. `noop`:
-this project's own service with a scorer that computes nothing, to see what the way there and back takes.
+seconds, as it has no deadline of each request's own. `noop`: this project's own service with a scorer that computes
+nothing, to see what the way there and back takes.
 """
 
 from __future__ import annotations
