@@ -30,7 +30,7 @@ def kill_worker(server: Server, requests: Requests) -> dict[str, Any]:  # noqa: 
 
 
 def starve_worker(server: Server, requests: Requests) -> dict[str, Any]:  # noqa: ARG001
-    """The worker gets no more memory than it has, and then a request that needs more."""
+    """A worker gets no more memory than it has, and then a request that needs more."""
     worker = server.worker
     worker.rlimit(psutil.RLIMIT_AS, (worker.memory_info().vms, psutil.RLIM_INFINITY))
     with server.client() as client:
@@ -79,8 +79,8 @@ def dawdle(server: Server, requests: Requests) -> dict[str, Any]:
 
 FAULTS: dict[str, tuple[str, Callable[[Server, Requests], dict[str, Any]]]] = {
     "none": ("nothing", lambda _server, _requests: {}),
-    "kill": ("the worker is killed (SIGKILL)", kill_worker),
-    "starve": ("the worker's memory runs out", starve_worker),
+    "kill": ("one of the workers is killed (SIGKILL)", kill_worker),
+    "starve": ("a worker's memory runs out", starve_worker),
     "reload": ("the model is reloaded, twice", reload_model),
     "ask_much": ("16 images at `exact` are asked for", ask_much),
     "hang_up": ("200 further clients hang up at once", hang_up),

@@ -198,8 +198,8 @@ class Batcher:
         ahead = running + self._queue.ahead_of(math.fsum(costs.values()))
         batches = {bucket: max(self._latest.get(bucket, 0.0), cost) for bucket, cost in costs.items()}
         company = math.fsum(batches[bucket] - cost for bucket, cost in costs.items())
-        elsewhere = (self._runners.up - 1) * max(batches.values(), default=0.0)
-        return ahead + min(ahead, company + max(0.0, elsewhere))
+        elsewhere = max(0, self._runners.up - 1) * max(batches.values(), default=0.0)
+        return ahead + min(ahead, company + elsewhere)
 
     def _enqueue(self, job: Job, item: Item) -> None:
         unit = job.units[item.index]

@@ -177,11 +177,10 @@ class ModelHost:
             await self.current.stop()
 
     async def _build(self) -> ServedModel:
-        folder = self._folder.resolve()
+        settings, folder = self._settings, self._folder.resolve()
         scorer = await asyncio.to_thread(self._load, folder)
-        detector, known = self._settings.detector, scorer.detectors
+        detector, known = settings.detector, scorer.detectors
         judge = scorer if detector is None else named_detector(known, detector, model=self.name)
-        settings = self._settings
         load = functools.partial(load_prepared, self._load, settings.execution)
         # Its tasks outlive the request that asked for it, and must not log under that request's name.
         return contextvars.Context().run(

@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from service_doubles import ONE_CALL, InThread, SteeredScorer, images_of, until
 
 from pcdm_core.scoring import Unit, UnitResult
@@ -33,27 +34,25 @@ async def test_as_many_are_up_as_are() -> None:
     assert runners.up == 1
 
 
-async def test_one_that_comes_up_is_enough_to_go_on() -> None:
+@pytest.mark.parametrize(
+    ("down", "event"),
+    [
+        pytest.param((0, 1), Runners.until_up, id="any of them is enough to go on"),
+        pytest.param((1,), Runners.until_started, id="a start is over when all have started"),
+    ],
+)
+async def test_what_is_waited_for_is_there_when_the_last_one_comes_up(
+    down: Sequence[int], event: Callable[[Runners], Coroutine[None, None, None]]
+) -> None:
     those, runners = runners_of(2)
-    for one in those:
-        one.fall()
-    waiting = asyncio.create_task(runners.until_up())
-    await asyncio.sleep(0)
+    for place in down:
+        those[place].fall()
+    waiting = asyncio.create_task(event(runners))
+    await asyncio.sleep(0.01)
     assert not waiting.done()
     those[1].rise()
     async with asyncio.timeout(10):
         await waiting
-
-
-async def test_a_start_is_over_when_all_have_started() -> None:
-    those, runners = runners_of(2)
-    those[1].fall()
-    starting = asyncio.create_task(runners.until_started())
-    await asyncio.sleep(0.01)
-    assert not starting.done()
-    those[1].rise()
-    async with asyncio.timeout(10):
-        await starting
 
 
 async def test_what_is_refused_is_told() -> None:
@@ -140,6 +139,17 @@ def test_workers_share_the_batch_and_the_cores(monkeypatch: pytest.MonkeyPatch) 
     assert [one.execution.largest_batch for one in found] == [64, 256, 128, 85, 4]
 
 
-def test_there_is_a_single_worker_where_the_device_is_no_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("settings", [{"device": "cuda:5"}, {"device": "cpu", "compile": True}])
+def test_there_is_a_single_worker_on_another_device_and_of_compiled_networks(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 6)
-    assert Settings(device="cuda:5", model=Path("m")).worker_count == 1  # there or not: that is for the worker to say
+    assert Settings(**settings).worker_count == 1  # the device is there or not: that is for the worker to say
+    assert Settings(**settings, workers=2).worker_count == 2
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "two"])
+def test_a_number_of_workers_that_cannot_be_is_refused(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PCDM_WORKERS", workers)
+    with pytest.raises(ValidationError, match="workers"):
+        Settings()
