@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, Valid
 from pcdm_core.complaints import complaints
 from pcdm_core.detection._checks import check_rate, finite_array, finite_vector
 from pcdm_core.detection.base import Detector
-from pcdm_core.detection.conformal import conformal_p_values, conformal_threshold
+from pcdm_core.detection.conformal import conformal_threshold, p_values_of_ascending
 from pcdm_core.detection.detectors import detector_class, detector_name
 from pcdm_core.files import write_atomically
 
@@ -178,7 +178,7 @@ class Calibration:
 
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Conformal p-values of OOD scores, see `conformal_p_values`."""
-        return conformal_p_values(self.calibration_scores, scores)
+        return p_values_of_ascending(self.calibration_scores, scores)
 
     def threshold(self, alpha: float | None = None) -> float:
         """The OOD score from which `is_ood` holds, +inf if none, see `conformal_threshold`."""

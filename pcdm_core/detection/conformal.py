@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pcdm_core.detection._checks import check_rate, finite_array, finite_vector
 
-__all__ = ["conformal_p_values", "conformal_threshold"]
+__all__ = ["conformal_p_values", "conformal_threshold", "p_values_of_ascending"]
 
 
 def conformal_p_values(calibration_scores: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
@@ -32,7 +32,11 @@ def conformal_p_values(calibration_scores: ArrayLike, scores: ArrayLike) -> NDAr
     Raises:
         ValueError: a NaN or infinite value on either side (neither may pass for normal), or no calibration scores.
     """
-    calibration = _ascending(calibration_scores)
+    return p_values_of_ascending(_ascending(calibration_scores), scores)
+
+
+def p_values_of_ascending(calibration: NDArray[np.float64], scores: ArrayLike) -> NDArray[np.float64]:
+    """As `conformal_p_values`, of calibration scores that are known to be finite and ascending."""
     judged = finite_array(scores, "scores")
     at_least = calibration.size - np.searchsorted(calibration, judged, side="left")
     return np.asarray((1 + at_least) / (calibration.size + 1), dtype=np.float64)

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
@@ -95,17 +94,21 @@ class MixtureDetector(FlatDetector):
         self.means_ = np.stack([mixture.means_ for mixture in mixtures])
         upper = np.stack([mixture.precisions_cholesky_ for mixture in mixtures])
         # tril: the triangle that state() writes is all there is.
-        self.whitening_ = np.ascontiguousarray(np.tril(upper.swapaxes(-1, -2)))
+        self._keep(np.ascontiguousarray(np.tril(upper.swapaxes(-1, -2))))
+
+    def _keep(self, whitening: NDArray[np.float64]) -> None:
+        """Set it, with what the log density of every row has in common, ``[M, K]``."""
+        self.whitening_, size = whitening, self.subsets_.shape[1]
+        volume = np.log(whitening.diagonal(axis1=-2, axis2=-1)).sum(axis=-1)
+        self._common = np.log(self.weights_) + volume - 0.5 * size * log(2 * pi)
 
     def _scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         standard = (features - self.location_) / self.scale_
         centred = np.ascontiguousarray(standard[:, self.subsets_][:, :, np.newaxis] - self.means_)
         # One matrix-vector product for each row and Gaussian, so that batch-mates do not change the last bits.
         white = np.matmul(self.whitening_, centred[..., np.newaxis])[..., 0]
-        size = self.subsets_.shape[1]
-        volume = np.log(self.whitening_.diagonal(axis1=-2, axis2=-1)).sum(axis=-1)
-        joint = np.log(self.weights_) + volume - 0.5 * size * log(2 * pi) - 0.5 * np.square(white).sum(axis=-1)
-        return np.asarray(logsumexp(joint, axis=2).mean(axis=1) / size, dtype=np.float64)
+        joint = self._common - 0.5 * np.square(white).sum(axis=-1)
+        return np.asarray(np.logaddexp.reduce(joint, axis=2).mean(axis=1) / self.subsets_.shape[1], dtype=np.float64)
 
     def _fitted(self) -> dict[str, ArrayLike]:
         rows, columns = np.tril_indices(self.subsets_.shape[1])
@@ -128,14 +131,15 @@ class MixtureDetector(FlatDetector):
         subsets = lists["subsets"].astype(np.int64)
         if (subsets != lists["subsets"]).any() or subsets.min() < 0 or subsets.max() >= columns:
             raise ValueError(f"subsets of the detector state must be whole numbers from 0 to {columns - 1}")
-        self.whitening_ = np.zeros((count, components, size, size))
-        self.whitening_[..., *np.tril_indices(size)] = lists["whitening"].reshape(count, components, -1)
-        diagonal = self.whitening_.diagonal(axis1=-2, axis2=-1)
+        whitening = np.zeros((count, components, size, size))
+        whitening[..., *np.tril_indices(size)] = lists["whitening"].reshape(count, components, -1)
+        diagonal = whitening.diagonal(axis1=-2, axis2=-1)
         check_positive({"scale": lists["scale"], "weights": lists["weights"], "diagonal of whitening": diagonal})
         self.location_, self.scale_ = lists["location"], lists["scale"]
         self.subsets_ = subsets.reshape(count, size)
         self.weights_ = lists["weights"].reshape(count, components)
         self.means_ = lists["means"].reshape(count, components, size)
+        self._keep(whitening)
         self.n_features_in_ = columns
 
 

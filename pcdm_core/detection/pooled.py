@@ -79,7 +79,7 @@ class PooledAlignmentDetector(AlignmentDetector):
 
     def _fit(self, features: NDArray[np.float64]) -> None:
         columns = features.shape[1]
-        self.pools_ = _checked(np.arange(columns) if self.pools is None else np.asarray(self.pools), columns)
+        self._keep_pools(_checked(np.arange(columns) if self.pools is None else np.asarray(self.pools), columns))
         super()._fit(self._pooled(features))
 
     def _scores(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -87,13 +87,18 @@ class PooledAlignmentDetector(AlignmentDetector):
 
     def _pooled(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         # No matrix product: that is blocked by the number of rows, and batch-mates would change the last bits.
-        sizes = np.bincount(self.pools_)
-        total, columns = np.zeros((len(features), sizes.size)), np.argsort(self.pools_, kind="stable")
-        turns = np.arange(columns.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        for turn in range(sizes.max()):  # the first column of each pool, then the second, ...
-            chosen = columns[turns == turn]
-            total[:, self.pools_[chosen]] += features[:, chosen]
-        return total / sizes
+        total = np.zeros((len(features), self._sizes.size))
+        for pools, columns in self._turns:
+            total[:, pools] += features[:, columns]
+        return total / self._sizes
+
+    def _keep_pools(self, pools: NDArray[np.int64]) -> None:
+        """Set them, with how they are summed: the first column of each pool, then the second of each, ..."""
+        self.pools_, self._sizes = pools, np.bincount(pools)
+        columns = np.argsort(pools, kind="stable")
+        turns = np.arange(columns.size) - np.repeat(np.cumsum(self._sizes) - self._sizes, self._sizes)
+        of_turns = [columns[turns == turn] for turn in range(self._sizes.max())]
+        self._turns = [(pools[of_turn], of_turn) for of_turn in of_turns]
 
     def _fitted(self) -> dict[str, ArrayLike]:
         return {"pools": self.pools_, **super()._fitted()}
@@ -105,7 +110,7 @@ class PooledAlignmentDetector(AlignmentDetector):
         whole = pools.astype(np.int64)
         if (whole != pools).any():
             raise ValueError("pools of the detector state must be whole numbers")
-        self.pools_ = _checked(whole, pools.size)
+        self._keep_pools(_checked(whole, pools.size))
         check_sizes(rest, {"location": int(self.pools_.max()) + 1})
         self.pools = None if np.array_equal(whole, np.arange(whole.size)) else whole.tolist()
         self.n_features_in_ = whole.size
