@@ -193,9 +193,7 @@ class Batcher:
         that is as much of each bucket as the latest batch had. And while one runner has the last of these batches, the
         others run what is nobody's concern here.
         """
-        now = self._clock()
-        running = math.fsum(max(0.0, cost - self._rate.of_one(now - began)) for began, cost in self._running.values())
-        ahead = running + self._queue.ahead_of(math.fsum(costs.values()))
+        ahead = self._under_way + self._queue.ahead_of(math.fsum(costs.values()))
         batches = {bucket: max(self._latest.get(bucket, 0.0), cost) for bucket, cost in costs.items()}
         company = math.fsum(batches[bucket] - cost for bucket, cost in costs.items())
         elsewhere = max(0, self._runners.up - 1) * max(batches.values(), default=0.0)
@@ -213,7 +211,7 @@ class Batcher:
             await self._waiting.wait()
             idle = idle and runner.up
             await runner.until_up()
-            batch = self._queue.take(self._sizes.worthwhile, takers=self._free)
+            batch = self._queue.take(self._sizes.worthwhile, takers=self._runners.up, running=self._under_way)
             if not batch:
                 self._waiting.clear()
                 continue
@@ -247,9 +245,10 @@ class Batcher:
             self._observer.ran(len(batch), reason, took)
 
     @property
-    def _free(self) -> int:
-        """How many could take a batch now; at least 1."""
-        return max(1, sum(runner.up and runner not in self._running for runner in self._runners))
+    def _under_way(self) -> float:
+        """About the cost of what is left of the batches that run."""
+        now = self._clock()
+        return math.fsum(max(0.0, cost - self._rate.of_one(now - began)) for began, cost in self._running.values())
 
     def _reason(self, batch: list[tuple[Job, Item]], idle: bool) -> DispatchReason:
         if batch[0][1].alone:

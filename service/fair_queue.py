@@ -9,6 +9,8 @@ __all__ = ["FairQueue"]
 
 # Items that are not worth to be shared.
 _LEAST_SHARE: Final = 4
+# What adding up the costs of a share may differ from it by.
+_ROUNDING: Final = 1e-9
 
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
@@ -100,13 +102,18 @@ class FairQueue(Generic[Owner, Item]):
         """Cost of what would run before the last item of an owner who came now and wanted so much."""
         return sum(portion.cost for portion in self._portions() if portion.finish <= self._now + cost)
 
-    def take(self, worthwhile: Callable[[Hashable], int] | None = None, takers: int = 1) -> list[tuple[Owner, Item]]:
+    def take(
+        self, worthwhile: Callable[[Hashable], int] | None = None, *, takers: int = 1, running: float = 0.0
+    ) -> list[tuple[Owner, Item]]:
         """Remove the next batch: items of one bucket, oldest first for each owner; empty if nothing waits.
+
+        No batch is so large that the other takers, with all else, would be done before it, unless it is too small to be
+        shared.
 
         Args:
             worthwhile: Most items that a batch of a bucket should have, if fewer than it may.
-            takers: How many could take a batch now: what waits of a bucket is for all of them, unless it is too little
-                to be shared.
+            takers: How many take batches, this one included.
+            running: Cost of what the others have still to do of theirs.
         """
         # The last batch counts only now: whoever arrived while it ran is ahead of those who were in it.
         self._now += self._last_batch
@@ -117,8 +124,7 @@ class FairQueue(Generic[Owner, Item]):
         owners = len(self._waiting)
         bucket = next(iter(portions[0].lanes))
         most = self._max_items if worthwhile is None else min(worthwhile(bucket), self._max_items)
-        waiting = sum(len(portion.lanes.get(bucket, ())) for portion in portions)
-        share = max(math.ceil(waiting / takers), _LEAST_SHARE)
+        share = (math.fsum(portion.cost for portion in portions) + running) / takers
         batch, spent = self._fill(portions, bucket, most, share)
         self._last_batch = spent / owners
         for owner in {portion.owner for portion in portions if not portion.lanes}:
@@ -129,7 +135,7 @@ class FairQueue(Generic[Owner, Item]):
         return [portion for portions in self._waiting.values() for portion in portions]
 
     def _fill(
-        self, portions: list[_Portion[Owner, Item]], bucket: Hashable, most: int, share: int
+        self, portions: list[_Portion[Owner, Item]], bucket: Hashable, most: int, share: float
     ) -> tuple[list[tuple[Owner, Item]], float]:
         """The batch, and what it costs."""
         batch: list[tuple[Owner, Item]] = []
@@ -137,8 +143,8 @@ class FairQueue(Generic[Owner, Item]):
         for portion in portions:
             while bucket in portion.lanes:
                 cost = portion.lanes[bucket][0][1]
-                if len(batch) == min(most, share) or (batch and spent + cost > self._max_cost):
-                    self.full = len(batch) == most or len(batch) < share
+                self.full = len(batch) == most or bool(batch and spent + cost > self._max_cost)
+                if self.full or (len(batch) >= _LEAST_SHARE and spent + cost > share + _ROUNDING):
                     return batch, spent
                 batch.append((portion.owner, portion.pop(bucket)))
                 spent += cost

@@ -68,10 +68,19 @@ def test_a_batch_holds_one_bucket() -> None:
     assert queue.take() == [("a", 0), ("a", 2)]
 
 
-@pytest.mark.parametrize(("waiting", "sizes"), [(3, [3, 0]), (6, [4, 2]), (10, [5, 4]), (40, [8, 8])])
-def test_who_takes_a_batch_leaves_the_others_their_share(waiting: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(("waiting", "sizes"), [(3, [3, 0]), (6, [4, 2]), (10, [5, 5]), (40, [8, 8])])
+def test_what_waits_is_shared_so_that_all_are_done_at_once(waiting: int, sizes: list[int]) -> None:
     queue = queue_of(8, a=["x"] * waiting)
-    assert [len(queue.take(takers=2)) for _ in range(2)] == sizes
+    first = queue.take(takers=2)
+    assert [len(first), len(queue.take(takers=2, running=len(first)))] == sizes
+
+
+def test_what_others_still_have_to_do_is_their_part_of_the_work() -> None:
+    assert len(queue_of(32, a=["x"] * 16).take(takers=3, running=11)) == 9
+
+
+def test_what_waits_in_another_bucket_is_for_the_other_takers() -> None:
+    assert len(queue_of(32, a=["x"] * 10, b=["y"] * 20).take(takers=2)) == 10
 
 
 def test_a_batch_that_others_have_a_share_of_is_not_full() -> None:
