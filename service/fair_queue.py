@@ -144,7 +144,7 @@ class FairQueue(Generic[Owner, Item]):
             while bucket in portion.lanes:
                 cost = portion.lanes[bucket][0][1]
                 self.full = len(batch) == most or bool(batch and spent + cost > self._max_cost)
-                if self.full or (len(batch) >= _LEAST_SHARE and spent + cost > share + _ROUNDING):
+                if self.full or (len(batch) >= _LEAST_SHARE and spent > share - _ROUNDING):
                     return batch, spent
                 batch.append((portion.owner, portion.pop(bucket)))
                 spent += cost
