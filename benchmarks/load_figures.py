@@ -18,9 +18,9 @@ from pcdm_core.scoring import CascadeScorer
 __all__ = ["OVERLOADS", "overhead", "peers", "side_by_side", "throughput"]
 
 ROUNDS, SECONDS = 5, 20.0
-OVERLOADS = {0.5: 20.0, 1.0: 45.0, 2.0: 60.0}
+OVERLOADS = {0.5: 15.0, 1.0: 40.0, 2.0: 60.0}
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
-TURNS = {"pcdm": 3, "litserve": 3, "plain": 1}
+TURNS = {"pcdm": 5, "litserve": 5, "plain": 1}
 """Of each server at each load: other arrivals in each turn, the same for all in one turn. More where it is close."""
 PEERS = ((12, 1.0, 1), (8, 0.6, 1), (8, 0.6, 2), (4, 0.6, 2))
 """Settings of LitServe that are tried: most images of a batch, seconds after which it drops what waits, workers."""

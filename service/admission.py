@@ -89,24 +89,28 @@ class Reserve:
 
     Args:
         clock: Seconds, never going back.
+        least: What is kept back in any case, as a share in [0, 0.5].
         late: Share of the requests that may be late in the long run, in (0, 1).
         step: By how much a late request makes it grow, about.
     """
 
-    def __init__(self, clock: Callable[[], float], *, late: float = 0.002, step: float = 0.05) -> None:
+    def __init__(
+        self, clock: Callable[[], float], *, least: float = 0.0, late: float = 0.002, step: float = 0.05
+    ) -> None:
         self._clock = clock
+        self._least = least
         self._late = late
         self._step = step
-        self._share = 0.0
+        self._share = least
         self._at = clock()
         self._grown = -math.inf
 
     def left(self, within: float) -> float:
-        """What is left of so many seconds; never less than `least`."""
+        """What is left of so many seconds; never less than `rest`."""
         return within * (1 - self._now())
 
     @staticmethod
-    def least(within: float) -> float:
+    def rest(within: float) -> float:
         """What is always left of so many seconds, so that one bad moment does not close the door for long."""
         return within * (1 - _MOST_KEPT)
 
@@ -115,11 +119,11 @@ class Reserve:
         if late and admitted < self._grown:
             return
         self._grown = self._clock() if late else self._grown
-        self._share = min(max(0.0, self._now() + self._step * (late - self._late)), _MOST_KEPT)
+        self._share = min(self._now() + self._step * (late - self._late), _MOST_KEPT)
         self._at = self._clock()
 
     def _now(self) -> float:
-        return self._share * math.exp2((self._at - self._clock()) / _HALF_LIFE)
+        return max(self._least, self._share * math.exp2((self._at - self._clock()) / _HALF_LIFE))
 
 
 class Ticket:
@@ -158,13 +162,15 @@ class Admission:
         limit: Most cost.
         rate: Measures how fast it drains.
         clock: Seconds, never going back.
+        reserve: Least share of a request's time that is kept back, see `Reserve`. With nothing, those who wait longest
+            would have their answers in the last hundredth of their time.
     """
 
-    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float]) -> None:
+    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float], *, reserve: float = 0.1) -> None:
         self._limit = limit
         self._rate = rate
         self._clock = clock
-        self._reserve = Reserve(clock)
+        self._reserve = Reserve(clock, least=reserve)
         self._tickets: set[Ticket] = set()
 
     @property
@@ -177,7 +183,7 @@ class Admission:
         self.check(cost, ahead=ahead, within=within)
         # What would be taken whatever is kept back, as nothing is before it or there is time enough, may be late for
         # many reasons, but not for this one.
-        telling = ahead > 0 and ahead + cost > self._rate.cost(self._reserve.least(within))
+        telling = ahead > 0 and ahead + cost > self._rate.cost(self._reserve.rest(within))
         ticket = Ticket(cost, within, self._clock(), telling=telling)
         self._tickets.add(ticket)
         return ticket

@@ -1,5 +1,6 @@
 """How many units a batch is worth: more of them keep others waiting, and beyond some number gain nothing."""
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Hashable
@@ -20,21 +21,25 @@ class BatchSizes:
     """Learns, for each bucket, the smallest batch that runs a unit about as fast as any other does.
 
     On a processor with few cores a batch of sixteen takes half as long as one of thirty-two; on an accelerator both may
-    take equally long. Sizes count by powers of two: those above 8 and up to 16 are taken to be alike.
+    take equally long. Sizes count by 1, 2, 3, 4, 6, 8, 12, 16, ...: those above 8 and up to 12 are taken to be alike.
 
     Args:
         most: Most units of any batch.
         longest: Seconds that a batch should not take longer than, as those who come meanwhile wait for it.
+        brief: Seconds that any batch may take: nothing is gained by less.
         tolerance: By how much, relatively, a unit may take longer in a smaller batch.
         memory: Latest batches of a size of whose times the median counts, but for how long a batch takes in all.
     """
 
-    def __init__(self, most: int, *, longest: float = math.inf, tolerance: float = 0.02, memory: int = 31) -> None:
+    def __init__(
+        self, most: int, *, longest: float = math.inf, brief: float = 0.0, tolerance: float = 0.02, memory: int = 31
+    ) -> None:
         self._most = most
         self._longest = longest
+        self._brief = brief
         self._tolerance = tolerance
         self._memory = memory
-        # Seconds of a unit, by size class: 2^class is the largest size of it.
+        # Seconds of a unit, by size class.
         self._seconds: dict[Hashable, dict[int, deque[float]]] = {}
         self._batches: dict[Hashable, int] = {}
 
@@ -58,16 +63,16 @@ class BatchSizes:
         if batches % _TRIAL == 0:
             neighbour = chosen + (1 if batches // _TRIAL % 2 else -1)
             chosen = neighbour if 0 <= neighbour <= soon else chosen
-        return min(1 << chosen, self._most)
+        return min(_largest_of(chosen), self._most)
 
     def is_small(self, bucket: Hashable, size: int) -> bool:
-        """Whether there were batches of this bucket two size classes above this one, which take less for each unit."""
-        return _class_of(size) + 1 < max(self._seconds.get(bucket, [0]))
+        """Whether there were batches of this bucket more than twice as large, which take less for each unit."""
+        return _class_of(size) + 3 < max(self._seconds.get(bucket, [0]))
 
     def _soon(self, known: dict[int, float]) -> int:
         """The class of what may be done in time, by what is known: more take no less time, and no more for each."""
         chosen = _class_of(self._most)
-        while chosen > 0 and max(own * (1 << min(size, chosen)) for size, own in known.items()) > self._longest:
+        while chosen > 0 and max(own * _largest_of(min(size, chosen)) for size, own in known.items()) > self._longest:
             chosen -= 1
         return chosen
 
@@ -81,8 +86,16 @@ class BatchSizes:
             chosen -= 1
             if chosen not in known:
                 break
+        while chosen < largest and _largest_of(chosen + 1) * known[best] <= self._brief:
+            chosen += 1
         return chosen
 
 
+def _largest_of(size_class: int) -> int:
+    """The largest size of a class: 1, 2, 3, 4, 6, 8, 12, ..."""
+    return (2 + (size_class + 1) % 2 << (size_class - 1) // 2) if size_class else 1
+
+
 def _class_of(size: int) -> int:
-    return (size - 1).bit_length()
+    """The class of a size of at least 1."""
+    return next(known for known in itertools.count() if _largest_of(known) >= size)

@@ -27,6 +27,8 @@ __all__ = ["Batcher", "StoppedError"]
 
 # Seconds that a batch takes at most, where its units are known and can be parted: a solver's steps take long.
 _LONGEST: Final = 0.3
+# Seconds that are never too long.
+_BRIEF: Final = 0.1
 
 
 class StoppedError(RuntimeError):
@@ -74,7 +76,7 @@ class Batcher:
         self._clock = clock
         self._rate = DrainRate(lambda: runners.up)
         self._admission = Admission(max_queue_cost, self._rate, clock)
-        self._sizes = BatchSizes(max_batch, longest=_LONGEST)
+        self._sizes = BatchSizes(max_batch, longest=_LONGEST, brief=_BRIEF)
         self._steps = StepCounts()
         self._queue: FairQueue[Job, Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._jobs: set[Job] = set()

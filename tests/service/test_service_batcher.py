@@ -189,7 +189,7 @@ async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
 
     def run(units: Sequence[Unit]) -> list[UnitResult]:
         nonlocal now
-        now += 0.1  # however many they are
+        now += 0.2  # however many they are
         return scorer.run(units)
 
     scorer = SteeredScorer()
@@ -200,8 +200,8 @@ async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
     await start(batcher, 10, 11, 12, 13)
     await start(batcher, 20, 21, 22, 23)
     await batcher.stop()
-    # Only the second was measured: half as many are tried next.
-    assert scorer.batches == [[255, 1, 2, 3], [10, 11, 12, 13], [20, 21], [22, 23]]
+    # Only the second was measured: fewer are tried next.
+    assert scorer.batches == [[255, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22], [23]]
 
 
 @pytest.mark.parametrize(("steps", "kept"), [(3, 0), (0, 1)])
@@ -226,7 +226,7 @@ async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late(steps:
     scorer.gate.set()
     await asyncio.gather(running, asked)
     assert len(scorer.batches) == 3 + steps
-    assert (batcher._admission._reserve.left(10) < 10) == kept
+    assert (batcher._admission._reserve.left(10) < 9) == kept
     await batcher.stop()
 
 
@@ -285,13 +285,14 @@ async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -
     waiting = start(batcher, 7, 8, 9, 10)
     await until(lambda: batcher.backlog == 8)
     loop = asyncio.get_running_loop()
-    # One unit waits for the running batch alone, but has three others beside it in its own; four wait for all.
+    # One unit waits for the running batch alone, but has three others beside it in its own; four wait for all. A tenth
+    # of the time is kept back.
     for asked, seconds in ((1, 0.35), (4, 0.55)):
         with pytest.raises(OverloadedError):
             batcher.check_room(asked, ONE_CALL, loop.time() + seconds)
         with pytest.raises(OverloadedError):
             await batcher.score(images_of(*range(asked)), ONE_CALL, loop.time() + seconds)
-        batcher.check_room(asked, ONE_CALL, loop.time() + seconds + 0.1)
+        batcher.check_room(asked, ONE_CALL, loop.time() + seconds + 0.12)
     scorer.gate.set()
     assert [bits(answer) for answer in await asyncio.gather(running, waiting)] == [[3, 4, 5, 6], [7, 8, 9, 10]]
     await batcher.stop()
