@@ -66,7 +66,7 @@ class BatchSizes:
         return min(_largest_of(chosen), self._most)
 
     def is_small(self, bucket: Hashable, size: int) -> bool:
-        """Whether there were batches of this bucket more than twice as large, which take less for each unit."""
+        """Whether there were batches of this bucket four size classes above this one, which take less for each unit."""
         return _class_of(size) + 3 < max(self._seconds.get(bucket, [0]))
 
     def _soon(self, known: dict[int, float]) -> int:

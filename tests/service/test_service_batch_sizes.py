@@ -86,7 +86,7 @@ def test_half_as_much_again_is_a_size_too() -> None:
     assert max(settled(BatchSizes(64, longest=0.5, brief=0.5), 0, 0.01)[-20:]) == 48
 
 
-def test_small_is_what_is_less_than_half_of_what_was_seen() -> None:
+def test_small_is_what_is_four_size_classes_below_what_was_seen() -> None:
     sizes = BatchSizes(64)
     assert not sizes.is_small("x", 1)
     sizes.learn("x", 32, 1)

@@ -85,6 +85,25 @@ async def test_batches_run_beside_one_another() -> None:
     assert sorted(scorer.batches) == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
 
+async def test_who_comes_second_takes_what_makes_both_done_at_once() -> None:
+    scorer, now = SteeredScorer(), 0.0
+    runners = Runners([InThread(scorer.run), InThread(scorer.run)])
+    batcher = Batcher(scorer, runners, max_batch=64, max_queue_cost=1000, clock=lambda: now)
+    first = asyncio.create_task(batcher.score(images_of(1, 2, 3, 4), ONE_CALL))
+    await until(scorer.started.is_set)
+    now = 0.004  # a rate, without which nobody knows what is left of a batch
+    scorer.gate.set()
+    await first
+    scorer.gate.clear()
+    scorer.batches.clear()
+    asked = asyncio.create_task(batcher.score(images_of(*range(1, 13)), ONE_CALL))
+    await until(lambda: len(scorer.batches) == 2)
+    assert [len(batch) for batch in scorer.batches] == [6, 6]
+    scorer.gate.set()
+    await asked
+    await batcher.stop()
+
+
 async def test_where_one_is_gone_the_other_goes_on_and_what_it_ran_is_tried_again() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
