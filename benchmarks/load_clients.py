@@ -92,20 +92,32 @@ class Found:
     began: float
     cpu_share: float
 
-    def summary(self, seconds: float) -> dict[str, Any]:
-        """Of a load in which requests began for so many seconds: rates, latencies of the answered, other answers."""
-        answered = self.status == 200
+    def summary(self, seconds: float, *, skip: float | None = None) -> dict[str, Any]:
+        """Of a load in which requests began for so many seconds: rates, latencies of the answered, other answers.
+
+        Args:
+            seconds: That.
+            skip: Rates and latencies are of the answers that arrive between then and the end of the load: neither of
+                those that find no queue at its begin, nor of those for which it waits no longer. None for all.
+        """
+        answered, arrived = self.status == 200, self.at + self.seconds
+        good = self.right & (self.seconds <= DEADLINE)
+        if skip is None:
+            # What was asked for at last may have been answered later.
+            length, due = max(seconds, arrived[answered].max(initial=0.0)), seconds
+        else:
+            inside = (arrived > skip) & (arrived <= seconds)
+            answered, good, length, due = answered & inside, good & inside, seconds - skip, seconds - skip
         quantiles = np.quantile(self.seconds[answered], [0.5, 0.99]).tolist() if answered.any() else [None, None]
         return {
             "seconds": seconds,
             "requests": len(self.at),
-            # What was asked for at last may have been answered later.
-            "throughput": float(answered.sum() / max(seconds, (self.at + self.seconds)[answered].max(initial=0.0))),
+            "throughput": float(answered.sum() / length),
             "p50": quantiles[0],
             "p99": quantiles[1],
-            "goodput": float((self.right & (self.seconds <= DEADLINE)).sum() / seconds),
+            "goodput": float(good.sum() / due),
             "statuses": {str(status): int((self.status == status).sum()) for status in np.unique(self.status)},
-            "wrong": int((answered & ~self.right).sum()),
+            "wrong": int(((self.status == 200) & ~self.right).sum()),
             "refused": int((self.status == 429).sum()),
             "invited": int(self.invited.sum()),
             "generator_cpu_share": self.cpu_share,

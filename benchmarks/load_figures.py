@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,20 +10,22 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from load_clients import Load, Plan, Requests
-from load_servers import LITSERVE, SERVERS, Server, serving
+from load_clients import DEADLINE, Load, Plan, Requests
+from load_servers import SERVERS, Server, serving
 from numpy.typing import NDArray
 
 from pcdm_core.scoring import CascadeScorer
 
-__all__ = ["OVERLOADS", "overhead", "peers", "side_by_side", "throughput"]
+__all__ = ["OVERLOADS", "best", "overhead", "peers", "side_by_side", "throughput"]
 
 ROUNDS, SECONDS = 5, 20.0
-OVERLOADS = {0.5: 15.0, 1.0: 40.0, 2.0: 60.0}
+OVERLOADS, TURN_SECONDS = (0.5, 1.0, 2.0), 10.0
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
-TURNS = {"pcdm": 5, "litserve": 5, "plain": 1}
-"""Of each server at each load: other arrivals in each turn, the same for all in one turn. More where it is close."""
-PEERS = ((12, 1.0, 1), (8, 0.6, 1), (8, 0.6, 2), (4, 0.6, 2))
+TURNS = {"pcdm": 12, "litserve": 12, "plain": 3}
+"""Of each server at each load: other arrivals in each turn, the same for all in one turn. Short ones, as the machine
+changes its speed; more where it is close."""
+MINUTE = 60.0
+PEERS = ((12, 1.0, 1), (8, 0.6, 1), (4, 0.6, 2), (3, 0.5, 2), (2, 0.6, 2))
 """Settings of LitServe that are tried: most images of a batch, seconds after which it drops what waits, workers."""
 
 
@@ -59,23 +62,40 @@ def overhead(model: Path, requests: Requests) -> dict[str, Any]:
     return {"requests": len(found.at), "p50": float(p50), "p99": float(p99)}
 
 
-def side_by_side(model: Path, requests: Requests) -> dict[str, Any]:
-    """The servers in turns under the same arrivals, below and above of what this service can do."""
-    capacities = []
+def side_by_side(model: Path, requests: Requests, litserve: dict[str, Any]) -> dict[str, Any]:
+    """The servers in turns under the same arrivals, below and above of what this service can do; and it for a minute.
+
+    All are there all the time, and all but one stand still.
+
+    Args:
+        model: Folder of the model.
+        requests: Of single images.
+        litserve: How LitServe is set, as `best` says.
+    """
+    capacity = _warm_load("pcdm", model, requests, seconds=SECONDS)["throughput"]
     found: dict[str, Any] = {kind: {str(overload): [] for overload in OVERLOADS} for kind in SERVERS}
-    for turn in range(max(TURNS.values())):
-        capacities.append(_warm_load("pcdm", model, requests, seconds=20.0)["throughput"])
-        kinds = [kind for kind in SERVERS if turn < TURNS[kind]]
-        for overload, seconds in OVERLOADS.items():
-            for kind in kinds if turn % 2 == 0 else kinds[::-1]:  # as the machine changes its speed
-                plan = {"seconds": seconds, "rate": overload * capacities[-1], "seed": turn}
-                found[kind][str(overload)].append(_warm_load(kind, model, requests, **plan))
-    peer = dict(zip(("images", "seconds", "workers"), LITSERVE, strict=True))
-    return {"capacity": median(capacities), "capacities": capacities, "litserve": peer, "servers": found}
+    peer = ":".join(str(litserve[name]) for name in ("images", "seconds", "workers"))
+    with contextlib.ExitStack() as running:
+        servers = {}
+        for kind in SERVERS:
+            server = running.enter_context(serving(f"litserve:{peer}" if kind == "litserve" else kind, model))
+            _load(server, requests, seconds=5)
+            server.pause()
+            servers[kind] = server
+        for turn in range(max(TURNS.values())):
+            kinds = [kind for kind in SERVERS if turn < TURNS[kind]]
+            for overload in OVERLOADS:
+                for kind in kinds if turn % 2 == 0 else kinds[::-1]:
+                    plan = {"seconds": TURN_SECONDS, "skip": DEADLINE, "rate": overload * capacity, "seed": turn}
+                    with servers[kind].resumed():
+                        found[kind][str(overload)].append(_load(servers[kind], requests, **plan))
+    minute = _warm_load("pcdm", model, requests, seconds=MINUTE, rate=2 * capacity)
+    return {"capacity": capacity, "litserve": litserve, "servers": found, "minute": minute}
 
 
-def peers(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]:
+def peers(model: Path, requests: Requests) -> dict[str, Any]:
     """LitServe with several settings, as it leaves the choice to its users; at 1x and 2x."""
+    capacity = _warm_load("pcdm", model, requests, seconds=SECONDS)["throughput"]
     found = [
         {
             "images": images,
@@ -83,7 +103,11 @@ def peers(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]
             "workers": workers,
             "loads": {
                 str(overload): _warm_load(
-                    f"litserve:{images}:{seconds}:{workers}", model, requests, seconds=20.0, rate=overload * capacity
+                    f"litserve:{images}:{seconds}:{workers}",
+                    model,
+                    requests,
+                    seconds=SECONDS,
+                    rate=overload * capacity,
                 )
                 for overload in (1.0, 2.0)
             },
@@ -91,6 +115,12 @@ def peers(model: Path, requests: Requests, *, capacity: float) -> dict[str, Any]
         for images, seconds, workers in PEERS
     ]
     return {"capacity": capacity, "settings": found}
+
+
+def best(found: dict[str, Any]) -> dict[str, Any]:
+    """The settings of LitServe that have the best goodput of those that `peers` tried, at 1x and 2x taken together."""
+    chosen = max(found["settings"], key=lambda one: sum(load["goodput"] for load in one["loads"].values()))
+    return {name: chosen[name] for name in ("images", "seconds", "workers")}
 
 
 def _warm_load(kind: str, model: Path, requests: Requests, **plan: Any) -> dict[str, Any]:
@@ -109,6 +139,8 @@ def _rate_of(call: Callable[[], object], seconds: float) -> float:
     return calls / (time.perf_counter() - began)
 
 
-def _load(server: Server, requests: Requests, *, seconds: float, **plan: Any) -> dict[str, Any]:
+def _load(
+    server: Server, requests: Requests, *, seconds: float, skip: float | None = None, **plan: Any
+) -> dict[str, Any]:
     with Load(Plan(server.url, requests, seconds, **plan)) as load:
-        return load.found().summary(seconds)
+        return load.found().summary(seconds, skip=skip)

@@ -24,8 +24,7 @@ SERVERS = {"pcdm": "this service", "litserve": "LitServe", "plain": "plain FastA
 """Those that are compared, as they are called in reports."""
 LITSERVE = 4, 0.6, 2
 """Most images of a LitServe batch, after how many seconds it drops what waits, and how many workers share the cores, if
-not said otherwise: what has the best goodput at 1x and at 2x of those tried (`peers`). Who has waited for longer would
-be answered too late."""
+not said otherwise."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,30 @@ class Server:
         """The newest worker of this project's own service."""
         return psutil.Process(int(re.findall(r"the worker is up \(process (\d+)\)", self.log.read_text())[-1]))
 
+    @property
+    def everyone(self) -> list[psutil.Process]:
+        """It and all processes that it has started."""
+        return [self.process, *self.process.children(recursive=True)]
+
     def resident(self) -> int:
-        """Bytes of memory of it and all processes that it has started."""
-        everyone = [self.process, *self.process.children(recursive=True)]
-        return sum(one.memory_full_info().uss for one in everyone)
+        """Bytes of memory of all of them."""
+        return sum(one.memory_full_info().uss for one in self.everyone)
+
+    def pause(self) -> None:
+        """Stop all of them, as another server is to have the machine for itself."""
+        for one in self.everyone:
+            one.suspend()
+
+    @contextlib.contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Let it run for a while, after `pause`."""
+        for one in self.everyone:
+            one.resume()
+        try:
+            time.sleep(0.5)  # whatever was due in the meantime
+            yield
+        finally:
+            self.pause()
 
 
 @contextlib.contextmanager
@@ -80,8 +99,7 @@ def serving(kind: str, model: Path, **settings: object) -> Iterator[Server]:
             _wait(server)
             yield server
         finally:
-            everyone = [server.process, *server.process.children(recursive=True)]
-            for one in everyone:
+            for one in server.everyone:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
             process.wait()

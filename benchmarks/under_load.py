@@ -3,7 +3,7 @@
     python benchmarks/under_load.py measure weights/cifar10-haar docs/load.json [PART ...]    # all: an hour
     python benchmarks/under_load.py report docs/load.json docs/load.md                       # and load.png
 
-Parts are throughput, overhead, side_by_side, peers, faults and memory; those that are not named keep what the
+Parts are throughput, overhead, peers, side_by_side, faults and memory; those that are not named keep what the
 document has.
 Nothing else should run meanwhile. Needs the extra `load` (Locust, LitServe, psutil) and PCDM_DATA_DIR.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from commands import load, save
 from load_clients import DEADLINE, requests_of
 from load_faults import faults, memory
-from load_figures import overhead, peers, side_by_side, throughput
+from load_figures import best, overhead, peers, side_by_side, throughput
 from load_report import draw, report
 
 from pcdm_core.benchmark import machine
@@ -45,8 +45,8 @@ def measure(model: Path, file: str, parts: list[str]) -> None:
         measured: Mapping[str, Callable[[], dict[str, Any]]] = {
             "throughput": lambda: throughput(model, scorer, images, eight),
             "overhead": lambda: overhead(model, single),
-            "side_by_side": lambda: side_by_side(model, urgent),
-            "peers": lambda: peers(model, urgent, capacity=document["side_by_side"]["capacity"]),
+            "peers": lambda: peers(model, urgent),
+            "side_by_side": lambda: side_by_side(model, urgent, best(document["peers"])),
             "faults": lambda: faults(model, urgent, rate=document["side_by_side"]["capacity"] / 2),
             "memory": lambda: {
                 **memory(model, single, count=REQUESTS),

@@ -65,6 +65,11 @@ class BatchSizes:
             chosen = neighbour if 0 <= neighbour <= soon else chosen
         return min(_largest_of(chosen), self._most)
 
+    def seconds(self, bucket: Hashable, size: int) -> float | None:
+        """About how long a batch takes; None if there was none of about this size."""
+        known = self._seconds.get(bucket, {}).get(_class_of(size))
+        return size * median(known) if known else None
+
     def is_small(self, bucket: Hashable, size: int) -> bool:
         """Whether there were batches of this bucket four size classes above this one, which take less for each unit."""
         return _class_of(size) + 3 < max(self._seconds.get(bucket, [0]))

@@ -5,30 +5,22 @@ import contextlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pcdm_core.scoring import Fidelity, Score, Scorer, Unit, UnitResult
 from service.admission import Admission, DrainRate
-from service.batch_sizes import BatchSizes
 from service.combiner import Combiner
-from service.fair_queue import FairQueue
+from service.dispatcher import Batch, Dispatcher, Outcome
 from service.job import Item, Job
-from service.observer import DispatchReason, Observer
-from service.runner import ModelFailedError, Runner, WorkerDiedError
+from service.observer import Observer
+from service.runner import ModelFailedError, NotRunError, WorkerDiedError
 from service.runners import Runners
 from service.step_counts import StepCounts
 
 __all__ = ["Batcher", "StoppedError"]
-
-
-# Seconds that a batch takes at most, where its units are known and can be parted: a solver's steps take long.
-_LONGEST: Final = 0.3
-# Seconds that are never too long.
-_BRIEF: Final = 0.1
 
 
 class StoppedError(RuntimeError):
@@ -71,22 +63,21 @@ class Batcher:
         self._scorer = scorer
         self._combiners: dict[Scorer, Combiner] = {}
         self._observer = Observer() if observer is None else observer
-        self._max_batch = max_batch
-        self._batch_limit = batch_limit
-        self._clock = clock
-        self._rate = DrainRate(lambda: runners.up)
-        self._admission = Admission(max_queue_cost, self._rate, clock)
-        self._sizes = BatchSizes(max_batch, longest=_LONGEST, brief=_BRIEF)
+        rate = DrainRate(lambda: runners.up)
+        self._admission = Admission(max_queue_cost, rate, clock)
         self._steps = StepCounts()
-        self._queue: FairQueue[Job, Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._jobs: set[Job] = set()
-        self._waiting = asyncio.Event()
-        self._runners = runners
-        self._running: dict[Runner, tuple[float, float]] = {}  # when each batch that runs began, and what it costs
-        self._working = [asyncio.create_task(self._work(runner)) for runner in runners]
+        self._dispatcher = Dispatcher(
+            runners,
+            rate,
+            self._ended,
+            max_batch=max_batch,
+            batch_limit=batch_limit,
+            clock=clock,
+            observer=self._observer,
+        )
         self._stopped = False
         self._image_costs: dict[tuple[Scorer, Fidelity], dict[Hashable, float]] = {}
-        self._latest: dict[Hashable, float] = {}  # cost of the latest batch of a bucket
 
     @property
     def backlog(self) -> float:
@@ -110,7 +101,7 @@ class Batcher:
         """
         of_image = self._image_costs.get((scorer or self._scorer, settings), {})
         costs = {bucket: images * cost for bucket, cost in of_image.items()}
-        self._admission.check(math.fsum(costs.values()), ahead=self._ahead_of(costs), within=_left(until))
+        self._admission.check(math.fsum(costs.values()), ahead=self._dispatcher.ahead_of(costs), within=_left(until))
 
     async def score(
         self, images: NDArray[np.uint8], settings: Fidelity, until: float = math.inf, scorer: Scorer | None = None
@@ -151,18 +142,18 @@ class Batcher:
         if self._stopped:
             raise StoppedError("the service is stopping")
         costs = self._whole_costs(units)
-        ahead = self._ahead_of(self._costs_of(units, costs))
+        ahead = self._dispatcher.ahead_of(self._costs_of(units, costs))
         ticket = self._admission.admit(math.fsum(costs), ahead=ahead, within=_left(until))
         passage = self._observer.queued(len(units))
         job = Job(units, costs, ticket, asyncio.get_running_loop().create_future(), passage)
         self._jobs.add(job)
         for index in range(len(units)):
-            self._enqueue(job, Item(index))
+            self._dispatcher.put(job, Item(index))
         try:
             yield job
         finally:
             self._jobs.discard(job)
-            self._queue.discard(job)
+            self._dispatcher.drop(job)
             self._admission.release(ticket)
             passage.ended()
 
@@ -170,11 +161,9 @@ class Batcher:
         """Refuse new work and fail what is under way, without waiting for a batch that nobody waits for any more."""
         self._stopped = True
         for job in self._jobs:
-            self._queue.discard(job)
+            self._dispatcher.drop(job)
             job.fail(StoppedError("the service is stopping"))
-        for working in self._working:
-            working.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
+        await self._dispatcher.stop()
 
     def _whole_costs(self, units: Sequence[Unit]) -> list[float]:
         """Cost of each with all the steps that it is expected to take."""
@@ -188,81 +177,31 @@ class Batcher:
             found[unit.bucket] += cost
         return found
 
-    def _ahead_of(self, costs: Mapping[Hashable, float]) -> float:
-        """Cost of what runs before a request is done, besides its own: what is before it, and what shares its batches.
+    def _ended(self, batch: Batch, outcome: Outcome) -> float:
+        """Give everybody what is theirs of a batch; the cost of what was run."""
+        match outcome:
+            case NotRunError():
+                for job, item in batch:
+                    if self._is_awaited(job):
+                        self._dispatcher.put(job, item)
+            case WorkerDiedError():
+                self._retry(batch, outcome)
+            case Exception():
+                self._fail(batch, ModelFailedError("the model failed on a batch of this request"), outcome)
+            case _:
+                return self._place_all(batch, outcome)
+        return 0.0
 
-        Those who come later are in the batches of those who came before, as far as there is room: where others wait,
-        that is as much of each bucket as the latest batch had. And while one runner has the last of these batches, the
-        others run what is nobody's concern here.
-        """
-        ahead = self._under_way + self._queue.ahead_of(math.fsum(costs.values()))
-        batches = {bucket: max(self._latest.get(bucket, 0.0), cost) for bucket, cost in costs.items()}
-        company = math.fsum(batches[bucket] - cost for bucket, cost in costs.items())
-        elsewhere = max(0, self._runners.up - 1) * max(batches.values(), default=0.0)
-        return ahead + min(ahead, company + elsewhere)
-
-    def _enqueue(self, job: Job, item: Item) -> None:
-        unit = job.units[item.index]
-        bucket: Hashable = (unit.bucket, job, unit.index) if item.alone else unit.bucket
-        self._queue.add(job, bucket, item, unit.cost)
-        self._waiting.set()
-
-    async def _work(self, runner: Runner) -> None:
-        while True:
-            idle = not self._waiting.is_set()
-            await self._waiting.wait()
-            idle = idle and runner.up
-            await runner.until_up()
-            batch = self._queue.take(self._sizes.worthwhile, takers=self._runners.up, running=self._under_way)
-            if not batch:
-                self._waiting.clear()
-                continue
-            reason = self._reason(batch, idle)
-            for job, _ in batch:
-                job.passage.began()
-            done, ran, lost = 0.0, False, False
-            units = [job.units[item.index] for job, item in batch]
-            began = self._clock()
-            cost = self._latest[units[0].bucket] = math.fsum(unit.cost for unit in units)
-            self._running[runner] = began, cost
-            try:
-                results = await runner.run(units, limit=self._limit(units))
-                if len(results) != len(batch):
-                    raise RuntimeError(f"the scorer gave {len(results)} results for {len(batch)} units")
-                for (job, item), result in zip(batch, results, strict=True):
-                    done += job.units[item.index].cost
-                    self._place(job, item.index, result)
-                ran = True
-            except WorkerDiedError as error:
-                lost = True
-                self._retry(batch, error)
-            except Exception as error:
-                self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
-            del self._running[runner]
-            took = self._clock() - began
-            small = reason == "idle" or (reason == "free" and self._sizes.is_small(units[0].bucket, len(units)))
-            self._rate.learn(done, took, small=small, lost=lost)
-            if ran and reason != "retry":  # of whose buckets there is one for each image
-                self._sizes.learn(units[0].bucket, len(units), took)
-            self._observer.ran(len(batch), reason, took)
-
-    @property
-    def _under_way(self) -> float:
-        """About the cost of what is left of the batches that run."""
-        now = self._clock()
-        return math.fsum(max(0.0, cost - self._rate.of_one(now - began)) for began, cost in self._running.values())
-
-    def _reason(self, batch: list[tuple[Job, Item]], idle: bool) -> DispatchReason:
-        if batch[0][1].alone:
-            return "retry"
-        if self._queue.full:
-            return "full"
-        return "idle" if idle else "free"
-
-    def _limit(self, units: Sequence[Unit]) -> float | None:
-        if self._batch_limit is None:
-            return None
-        return self._batch_limit * max(1.0, math.fsum(unit.cost for unit in units) / self._max_batch)
+    def _place_all(self, batch: Batch, results: Sequence[UnitResult]) -> float:
+        done = 0.0
+        try:
+            for (job, item), result in zip(batch, results, strict=True):
+                cost = job.units[item.index].cost
+                self._place(job, item.index, result)
+                done += cost
+        except Exception as error:
+            self._fail(batch, ModelFailedError("the model failed on a batch of this request"), error)
+        return done
 
     def _place(self, job: Job, index: int, result: UnitResult) -> None:
         """Keep a final result; send a unit that goes on back into the queue, unless nobody waits for it any more."""
@@ -275,22 +214,22 @@ class Batcher:
         job.ticket.prolong()
         if self._is_awaited(job):
             job.units[index] = following
-            self._enqueue(job, Item(index))
+            self._dispatcher.put(job, Item(index))
 
-    def _retry(self, batch: list[tuple[Job, Item]], error: WorkerDiedError) -> None:
+    def _retry(self, batch: Batch, error: WorkerDiedError) -> None:
         """Give every image of a batch that the worker died of a batch of its own; fail one that had its own."""
         if batch[0][1].alone:
             self._fail(batch, WorkerDiedError("the worker died twice of an image of this request"), error)
             return
         for job, item in batch:
             if self._is_awaited(job):
-                self._enqueue(job, Item(item.index, alone=True))
+                self._dispatcher.put(job, Item(item.index, alone=True))
 
-    def _fail(self, batch: list[tuple[Job, Item]], failure: Exception, cause: Exception) -> None:
+    def _fail(self, batch: Batch, failure: Exception, cause: Exception) -> None:
         failure.__cause__ = cause
         for job in {job for job, _ in batch}:
             # Discarded here, before the request's own task has had its turn, or the next batch would hold it.
-            self._queue.discard(job)
+            self._dispatcher.drop(job)
             job.fail(failure)
 
     def _is_awaited(self, job: Job) -> bool:

@@ -3,20 +3,20 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Header
 
 from service.lag import Lag
 from service.problems import ProblemError
 
-__all__ = ["RequestTimeout", "deadline"]
+__all__ = ["TIMEOUT_HEADER", "RequestTimeout", "deadline", "due"]
+
+TIMEOUT_HEADER: Final = "x-request-timeout-ms"
 
 RequestTimeout = Annotated[
     int | None,
-    Header(
-        alias="x-request-timeout-ms", ge=1, description="Milliseconds after which the answer is of no use any more."
-    ),
+    Header(alias=TIMEOUT_HEADER, ge=1, description="Milliseconds after which the answer is of no use any more."),
 ]
 """The header by which a client asks for less time than the server would take."""
 
@@ -31,17 +31,28 @@ async def deadline(asked: int | None, most: int, lag: Lag) -> AsyncIterator[floa
         lag: Of the event loop: about as long a request has waited before it was read.
 
     Yields:
-        When its answer should be ready, by the event loop's clock: in the time that is left after such a wait, or in
-        half of its time if that is longer. An answer that is late by this, but not by the time from now, may still be
-        of use.
+        As `due`. An answer that is late by this, but not by the time from now, may still be of use.
     """
-    allowed = most if asked is None else min(asked, most)
-    seconds = allowed / 1000
-    now = asyncio.get_running_loop().time()
+    allowed = _allowed(asked, most)
+    until = due(asked, most, lag)
     try:
-        async with asyncio.timeout_at(now + seconds) as timeout:
-            yield now + seconds - min(lag.seconds, seconds / 2)
+        async with asyncio.timeout(allowed / 1000) as timeout:
+            yield until
     except TimeoutError as error:
         if not timeout.expired():
             raise
         raise ProblemError(504, "deadline-passed", f"the request is not answered after {allowed:,} ms") from error
+
+
+def due(asked: int | None, most: int, lag: Lag) -> float:
+    """When the answer to a request that is read now should be ready, by the event loop's clock.
+
+    In the time that is left after a wait as long as the lag, or in half of its time if that is longer; arguments as of
+    `deadline`.
+    """
+    seconds = _allowed(asked, most) / 1000
+    return asyncio.get_running_loop().time() + seconds - min(lag.seconds, seconds / 2)
+
+
+def _allowed(asked: int | None, most: int) -> int:
+    return most if asked is None else min(asked, most)

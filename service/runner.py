@@ -5,7 +5,7 @@ from typing import Protocol
 
 from pcdm_core.scoring import Unit, UnitResult
 
-__all__ = ["ModelFailedError", "RefusedError", "Runner", "WorkerDiedError"]
+__all__ = ["ModelFailedError", "NotRunError", "RefusedError", "Runner", "WorkerDiedError"]
 
 
 class ModelFailedError(RuntimeError):
@@ -20,8 +20,12 @@ class WorkerDiedError(RuntimeError):
     """The process that ran a batch ended before it answered."""
 
 
+class NotRunError(RuntimeError):
+    """The worker ended before it began a batch that it already had."""
+
+
 class Runner(Protocol):
-    """Runs batches, one at a time, away from the event loop."""
+    """Runs batches in the order in which it is given them, one at a time, away from the event loop."""
 
     @property
     def up(self) -> bool:
@@ -60,11 +64,12 @@ class Runner(Protocol):
 
         Args:
             units: Of one bucket.
-            limit: Seconds after which the worker is taken to hang, and is ended.
+            limit: Seconds after which the worker is taken to hang, and is ended; from when it begins with these.
 
         Raises:
             ModelFailedError: The model raised an exception.
-            WorkerDiedError: The worker ended first.
+            NotRunError: The worker ended while it ran units that it was given before these.
+            WorkerDiedError: The worker ended while it ran these.
         """
         ...
 

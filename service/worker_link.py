@@ -7,13 +7,14 @@ import multiprocessing
 import os
 import pickle
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
 from pcdm_core.scoring import Unit, UnitResult
-from service.runner import ModelFailedError, RefusedError, WorkerDiedError
+from service.runner import ModelFailedError, NotRunError, RefusedError, WorkerDiedError
 from service.worker_process import Failed, Loaded, Ran, Refused, UnitRunner, serve_units
 
 __all__ = ["WorkerLink", "give_way"]
@@ -70,7 +71,7 @@ class WorkerLink:
         self.alive = True
         self.loaded: asyncio.Future[Loaded] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        self._answer: asyncio.Future[list[UnitResult]] | None = None
+        self._answers: deque[asyncio.Future[list[UnitResult]]] = deque()  # of the batches that it has, oldest first
         self._killed = False
         self._hung: str | None = None
         self._sending = threading.Lock()
@@ -105,7 +106,7 @@ class WorkerLink:
             self._loop.call_soon_threadsafe(call, *arguments)
 
     def _receive(self, message: Loaded | Refused | Ran | Failed) -> None:
-        future: asyncio.Future[Any] = self.loaded if self._answer is None else self._answer
+        future: asyncio.Future[Any] = self._answers.popleft() if self._answers else self.loaded
         if future.done():  # by a cancellation: nobody waits any more
             return
         match message:
@@ -120,9 +121,12 @@ class WorkerLink:
 
     def _bury(self, fault: str) -> None:
         self.alive = False
-        for future in (self.loaded, self._answer):
-            if future is not None and not future.done():
-                future.set_exception(WorkerDiedError(fault if self._hung is None else self._hung))
+        running, *waiting = self._answers or (self.loaded,)
+        if not running.done():
+            running.set_exception(WorkerDiedError(fault if self._hung is None else self._hung))
+        for future in waiting:
+            if not future.done():
+                future.set_exception(NotRunError(fault))
 
     def _finish(self) -> None:
         if not self.ended.done():
@@ -140,11 +144,13 @@ class WorkerLink:
 
     async def run(self, units: Sequence[Unit], limit: float | None) -> list[UnitResult]:
         """As `Runner.run`."""
-        assert self._answer is None or self._answer.done()
         answer: asyncio.Future[list[UnitResult]] = self._loop.create_future()
-        self._answer = answer
+        before = list(self._answers)
+        self._answers.append(answer)
+        await self._send(list(units))
+        if before:
+            await asyncio.wait(before)
         with self.limited(limit, "run a batch"):
-            await self._send(list(units))
             return await answer
 
     @contextlib.contextmanager

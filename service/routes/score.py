@@ -1,6 +1,7 @@
 """The way of an upload to its answer."""
 
-from typing import Annotated
+import contextlib
+from typing import Annotated, cast
 
 import numpy as np
 from fastapi import APIRouter, File, Query, Request, UploadFile
@@ -8,9 +9,11 @@ from fastapi import APIRouter, File, Query, Request, UploadFile
 from pcdm_core.data import PreparedImage
 from pcdm_core.scoring import FidelityName, Score
 from service.asked import admit
-from service.deadline import RequestTimeout, deadline
+from service.deadline import TIMEOUT_HEADER, RequestTimeout, deadline, due
 from service.decoding import Decoder
 from service.engine import Engine
+from service.problems import ProblemError
+from service.refusing_route import refusing_route
 from service.schemas import Errors, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
 from service.settings import Settings
 from service.telemetry import Telemetry
@@ -27,7 +30,23 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
         decoder: Decodes uploads.
         telemetry: Is told of images and answers.
     """
-    router = APIRouter()
+
+    def check_room(request: Request) -> None:
+        """Refuse what there would be no room for if it were a single image; what else is wrong is told later."""
+        query, asked = request.query_params, request.headers.get(TIMEOUT_HEADER)
+        with contextlib.suppress(ProblemError, ValueError):
+            until = due(None if asked is None else int(asked), settings.request_timeout_ms, engine.lag)
+            fidelity = cast(FidelityName, query.get("fidelity", "fast"))
+            admit(
+                engine.ready(query.get("model")),
+                fidelity,
+                query.get("detector"),
+                images=1,
+                most=settings.max_images,
+                until=until,
+            )
+
+    router = APIRouter(route_class=refusing_route(check_room))
 
     @router.post(
         "/score",

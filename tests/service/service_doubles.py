@@ -151,6 +151,7 @@ class InThread:
 
     def __init__(self, run: Callable[[Sequence[Unit]], list[UnitResult]]) -> None:
         self._run = run
+        self._running = asyncio.Lock()
         self._up = asyncio.Event()
         self.rise()
 
@@ -171,7 +172,8 @@ class InThread:
         await self.until_up()
 
     async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:  # noqa: ARG002
-        return await asyncio.to_thread(self._run, units)
+        async with self._running:  # which lets those who wait have their turns in order
+            return await asyncio.to_thread(self._run, units)
 
     async def stop(self) -> None:
         self.fall()

@@ -35,7 +35,7 @@ def start(batcher: Batcher, *values: int, bucket: int = 0) -> asyncio.Task[list[
 async def start_waiting(batcher: Batcher, waiting: int, *values: int, bucket: int = 0) -> asyncio.Task[list[Score]]:
     """Start, and return when the queue holds `waiting` units."""
     task = start(batcher, *values, bucket=bucket)
-    await until(lambda: len(batcher._queue) == waiting)
+    await until(lambda: len(batcher._dispatcher) == waiting)
     return task
 
 
@@ -448,9 +448,9 @@ async def test_an_exact_request_delays_a_fast_one_by_the_batch_that_runs_only() 
     batcher = Batcher(scorer, Runners([InThread(run)]), max_batch=64, max_queue_cost=1e6)
     exact = asyncio.create_task(batcher.score(images[1:], FIDELITIES["exact"]))
     await until(began.is_set)
-    before, waiting = len(batches), len(batcher._queue)
+    before, waiting = len(batches), len(batcher._dispatcher)
     fast = asyncio.create_task(batcher.score(images[:1], FIDELITIES["fast"]))
-    await until(lambda: len(batcher._queue) > waiting)
+    await until(lambda: len(batcher._dispatcher) > waiting)
     allowed.set()
     [score] = await fast
     exact.cancel()

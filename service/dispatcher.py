@@ -1,0 +1,220 @@
+"""What waits is put into batches, and a worker is given its next one shortly before it is done with the one it runs."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Final
+
+from pcdm_core.scoring import Unit, UnitResult
+from service.admission import DrainRate
+from service.batch_sizes import BatchSizes
+from service.fair_queue import FairQueue
+from service.job import Item, Job
+from service.observer import DispatchReason, Observer
+from service.runner import NotRunError, Runner, WorkerDiedError
+from service.runners import Runners
+
+__all__ = ["Batch", "Dispatcher", "Outcome"]
+
+# Seconds that a batch takes at most, where its units are known and can be parted: a solver's steps take long.
+_LONGEST: Final = 0.45
+# Seconds that are never too long.
+_BRIEF: Final = 0.1
+# Share of a batch's time, at its end, in which the next one is sent to the worker, which would have nothing to do from
+# its answer until then. Who comes meanwhile is not in that, so no sooner.
+_AHEAD: Final = 0.25
+
+Batch = Sequence[tuple[Job, Item]]
+"""Units that run together, each of a request."""
+
+Outcome = Sequence[UnitResult] | Exception
+"""Of a batch: results, aligned with it, or why there are none."""
+
+
+class _Held:
+    """A batch that a worker has, and runs as soon as it is done with those that it had before.
+
+    Attributes:
+        cost: Of it.
+        began: When that was; None before.
+        ended: Comes when the worker is done with it.
+        turn: Comes when it is time to send the next one: then at the latest.
+    """
+
+    def __init__(self, cost: float, began: float | None) -> None:
+        self.cost = cost
+        self.began = began
+        self.ended = asyncio.Event()
+        self.turn = asyncio.Event()
+
+    def end(self) -> None:
+        self.ended.set()
+        self.turn.set()
+
+
+class Dispatcher:
+    """The way of units through the workers. All methods belong to the event loop.
+
+    A batch leaves at once when a worker is idle; while all are busy, or not up, the queue fills. Where more waits than
+    the workers do meanwhile, one that will soon be done is sent its next batch ahead.
+
+    Args:
+        runners: What runs the batches, each one at a time.
+        rate: Learns how fast that is.
+        settle: Is told how each batch ended, and says the cost of what was run.
+        max_batch: Most units of one batch, and most cost of it.
+        batch_limit: Seconds after which the worker is taken to hang in a batch of cost `max_batch` or less; a single
+            unit of more cost has as much more time.
+        clock: Seconds, by which the work is measured.
+        observer: Is told of batches.
+    """
+
+    def __init__(
+        self,
+        runners: Runners,
+        rate: DrainRate,
+        settle: Callable[[Batch, Outcome], float],
+        *,
+        max_batch: int,
+        batch_limit: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        observer: Observer,
+    ) -> None:
+        self._runners = runners
+        self._rate = rate
+        self._settle = settle
+        self._max_batch = max_batch
+        self._batch_limit = batch_limit
+        self._clock = clock
+        self._observer = observer
+        self._sizes = BatchSizes(max_batch, longest=_LONGEST, brief=_BRIEF, tolerance=0.0)
+        self._queue: FairQueue[Job, Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
+        self._waiting = asyncio.Event()
+        self._latest: dict[Hashable, float] = {}  # cost of the latest batch of a bucket
+        self._held: dict[Runner, list[_Held]] = {runner: [] for runner in runners}  # oldest first, two at most
+        self._tasks = {asyncio.create_task(self._work(runner)) for runner in runners}
+
+    def __len__(self) -> int:
+        """Count the units that wait."""
+        return len(self._queue)
+
+    def put(self, job: Job, item: Item) -> None:
+        """Let a unit wait for its batch."""
+        unit = job.units[item.index]
+        bucket: Hashable = (unit.bucket, job, unit.index) if item.alone else unit.bucket
+        self._queue.add(job, bucket, item, unit.cost)
+        self._waiting.set()
+
+    def drop(self, job: Job) -> None:
+        """Forget what waits of a request."""
+        self._queue.discard(job)
+
+    def ahead_of(self, costs: Mapping[Hashable, float]) -> float:
+        """Cost of what runs before a request is done, besides its own: what is before it, and what shares its batches.
+
+        Those who come later are in the batches of those who came before, as far as there is room: where others wait,
+        that is as much of each bucket as the latest batch had. And while one worker has the last of these batches, the
+        others run what is nobody's concern here.
+
+        Args:
+            costs: Of the request's units, by bucket.
+        """
+        ahead = self._under_way + self._queue.ahead_of(math.fsum(costs.values()))
+        batches = {bucket: max(self._latest.get(bucket, 0.0), cost) for bucket, cost in costs.items()}
+        company = math.fsum(batches[bucket] - cost for bucket, cost in costs.items())
+        elsewhere = max(0, self._runners.up - 1) * max(batches.values(), default=0.0)
+        return ahead + min(ahead, company + elsewhere)
+
+    async def stop(self) -> None:
+        """Begin nothing more, and wait for nothing."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _work(self, runner: Runner) -> None:
+        held = self._held[runner]
+        while True:
+            idle = not self._waiting.is_set()
+            await self._waiting.wait()
+            idle = idle and runner.up
+            await runner.until_up()
+            batch = self._queue.take(self._sizes.worthwhile, takers=self._runners.up, running=self._under_way)
+            if not batch:
+                self._waiting.clear()
+                continue
+            units = [job.units[item.index] for job, item in batch]
+            cost = self._latest[units[0].bucket] = math.fsum(unit.cost for unit in units)
+            own = _Held(cost, None if held else self._clock())
+            held.append(own)
+            running = asyncio.create_task(self._run(runner, batch, units, own, self._reason(batch, idle)))
+            self._tasks.add(running)
+            running.add_done_callback(self._tasks.discard)
+            if held[0] is not own:
+                await held[0].ended.wait()
+            await self._turn(own, self._sizes.seconds(units[0].bucket, len(units)))
+
+    async def _turn(self, running: _Held, expected: float | None) -> None:
+        """Wait until it is time for the next batch."""
+        early = None
+        if expected is not None and running.began is not None:
+            lead = _AHEAD * expected
+            wait = running.began + expected - lead - self._clock()
+            early = asyncio.get_running_loop().call_later(max(0.0, wait), self._look_ahead, running, lead)
+        await running.turn.wait()
+        if early is not None:
+            early.cancel()
+
+    def _look_ahead(self, running: _Held, lead: float) -> None:
+        """Let the next batch go early, unless another worker might have nothing to do before this one begins it."""
+        if self._rate.seconds(self._queue.ahead_of(math.inf)) > lead:
+            running.turn.set()
+
+    async def _run(
+        self, runner: Runner, batch: Batch, units: Sequence[Unit], own: _Held, reason: DispatchReason
+    ) -> None:
+        for job, _ in batch:
+            job.passage.began()
+        outcome: Outcome
+        try:
+            outcome = await runner.run(units, limit=self._limit(units))
+            if len(outcome) != len(units):
+                raise RuntimeError(f"the scorer gave {len(outcome)} results for {len(units)} units")
+        except Exception as error:
+            outcome = error
+        now, held = self._clock(), self._held[runner]
+        held.remove(own)
+        if held:
+            held[0].began = now
+        done = self._settle(batch, outcome)
+        own.end()
+        if own.began is None or isinstance(outcome, NotRunError):
+            return
+        bucket, took = units[0].bucket, now - own.began
+        small = reason == "idle" or (reason == "free" and self._sizes.is_small(bucket, len(units)))
+        self._rate.learn(done, took, small=small, lost=isinstance(outcome, WorkerDiedError))
+        if not isinstance(outcome, Exception) and reason != "retry":  # of whose buckets there is one for each image
+            self._sizes.learn(bucket, len(units), took)
+        self._observer.ran(len(batch), reason, took)
+
+    @property
+    def _under_way(self) -> float:
+        """About the cost of what is left of the batches that the workers have."""
+        now = self._clock()
+        return math.fsum(
+            one.cost if one.began is None else max(0.0, one.cost - self._rate.of_one(now - one.began))
+            for held in self._held.values()
+            for one in held
+        )
+
+    def _reason(self, batch: Batch, idle: bool) -> DispatchReason:
+        if batch[0][1].alone:
+            return "retry"
+        if self._queue.full:
+            return "full"
+        return "idle" if idle else "free"
+
+    def _limit(self, units: Sequence[Unit]) -> float | None:
+        if self._batch_limit is None:
+            return None
+        return self._batch_limit * max(1.0, math.fsum(unit.cost for unit in units) / self._max_batch)
