@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from commands import table
@@ -22,8 +22,7 @@ Made by `benchmarks/under_load.py` on {date} with the model of digest `{digest:.
 over the loopback interface; torch {torch}, FastAPI {fastapi}, uvicorn {uvicorn}, LitServe {litserve}, Locust
 {locust}. The load generator is Locust, in one process of its own on the same cores. Every answer is compared with
 what the model itself says of the same images. *Throughput* is of the answers (200), *goodput* of those that are right
-and came within {deadline:g} s, measured from the moment at which the request was due, by the time in which requests
-became due; throughput is by the time until the last of them was answered.
+and came within {deadline:g} s, measured from the moment at which the request was due.
 
 ## Against the model alone
 
@@ -41,21 +40,27 @@ The same model, processors, clients and images (one a request, `fast`, {calls} n
 each request in a thread, with the model behind a lock. *LitServe* has {peer[workers]} workers, which share the cores,
 makes batches of up to {peer[images]} images, and drops what waits longer than {peer[seconds]:g} s. This service is told
 of the client's {deadline:g} s by `X-Request-Timeout-Ms`; the others have no such thing. LitServe's three numbers are
-those that suit it best of a few (below), found by trial for this model on this machine; this service was told none of
-them. Requests arrive at random, whether or not others are answered, for {times}: 1x is what this service answers when
-8 clients wait for it, measured at the beginning of each turn ({capacities} requests/s). The servers take turns,
-{turns} at each load but for plain FastAPI, each turn with other arrivals, and in the other order; figures are the
-medians of the turns, answers are of all together.
+those that suit it best of a few (below), found by trial for this model on this machine just before; this service was
+told none of them. Requests arrive at random, whether or not others are answered, for {seconds:.0f} s: 1x is what
+this service answers when 8 clients wait for it, {capacity:.1f} requests/s at the beginning. This service and LitServe
+are there all the time, one of them standing still: they take turns, {turns} at each load, each with other arrivals,
+and in the other order. Plain FastAPI, which goes on with what nobody waits for any more, is started anew for each load.
+Figures are the medians of the turns, of the answers that came later than
+{deadline:g} s after the begin and before the last request was due, as whoever comes first finds no queue; counts of
+answers are of all.
 
 {rows}
 
 The speed of the machine changes within minutes, so the ratio in each turn says more than these medians. This service's
-figures, as multiples of LitServe's in the same turn (of the latencies p50 and p99, less is better):
+figures, as multiples of LitServe's in the same turn (of the latencies p50 and p99, less is better), with the quartiles
+of these multiples:
 
 {ratios}
 
-At 2x this service has {goodput_ratio:.2f} times its goodput at 1x. {refused:,} of its requests were refused there,
-{invited:,} of them with a 429 and `Retry-After`; {late:,} were taken and not answered in time (504).
+At 2x this service has {goodput_ratio:.2f} times its goodput at 1x. For a whole minute of it, its goodput was
+{minute[goodput]:.1f} requests/s, p50 {minute[p50]:.2f} s, p99 {minute[p99]:.2f} s. In this and the turns at 2x
+{refused:,} of its requests were refused, {invited:,} of them with a 429 and `Retry-After`; {late:,} were taken and not
+answered in time (504).
 
 ![Goodput and latency](PICTURE)
 
@@ -86,7 +91,7 @@ def report(document: dict[str, Any], picture: str) -> str:
     ratios = _ratios(servers["pcdm"], servers["litserve"])
     servers = {kind: {load: _typical(turns) for load, turns in found.items()} for kind, found in servers.items()}
     own, memory = servers["pcdm"], document["memory"]
-    twice = own["2.0"]
+    twice, minute = own["2.0"], document["side_by_side"]["minute"]
     page = REPORT.format(
         date=document["date"],
         digest=document["digest"],
@@ -105,15 +110,16 @@ def report(document: dict[str, Any], picture: str) -> str:
         noop=document["overhead"]["requests"],
         calls=document["fast"],
         peer=document["side_by_side"]["litserve"],
-        times=", ".join(f"{found['seconds']:.0f} s at {float(load):g}x" for load, found in own.items()),
+        seconds=twice["seconds"],
         turns=twice["turns"],
-        capacities=_listed(document["side_by_side"]["capacities"]),
+        capacity=document["side_by_side"]["capacity"],
         rows=_side_by_side(servers),
         ratios=ratios,
         goodput_ratio=twice["goodput"] / own["1.0"]["goodput"],
-        refused=twice["refused"],
-        invited=twice["invited"],
-        late=twice["statuses"].get("504", 0),
+        minute=minute,
+        refused=twice["refused"] + minute["refused"],
+        invited=twice["invited"] + minute["invited"],
+        late=twice["statuses"].get("504", 0) + minute["statuses"].get("504", 0),
         peers=_peers(document["peers"]["settings"]),
         peer_capacity=document["peers"]["capacity"],
         memory_requests=memory["requests"] * 10 // 11,
@@ -178,10 +184,9 @@ def _ratios(own: dict[str, Any], other: dict[str, Any]) -> str:
         for figure in ("throughput", "goodput", "p50", "p99"):
             turns = zip(own[str(overload)], other[str(overload)], strict=True)
             found = [one[figure] / peer[figure] for one, peer in turns]
-            rows.append(
-                [f"{overload:g}x", figure, ", ".join(f"{ratio:.3f}" for ratio in found), f"**{median(found):.3f}**"]
-            )
-    return table(rows, head=["load", "figure", "in each turn", "median"])
+            low, middle, high = quantiles(found, n=4, method="inclusive")
+            rows.append([f"{overload:g}x", figure, f"**{middle:.3f}**", f"{low:.3f} to {high:.3f}"])
+    return table(rows, head=["load", "figure", "median", "quartiles"])
 
 
 def _peers(found: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Requests share model batches: their units meet in one queue, in front of the one worker that runs the model."""
+"""Requests share model batches: their units meet in one queue, in front of the workers that run the model."""
 
 import asyncio
 import contextlib
@@ -30,9 +30,9 @@ class StoppedError(RuntimeError):
 class Batcher:
     """Scores images of concurrent requests in shared batches.
 
-    A batch leaves at once when a runner is idle; while all are busy, or not up, the queue fills. All methods belong
-    to the event loop; `plan`, which must not depend on state that changes, runs in a pool of threads where there are
-    several images, and `combine` as `Combiner` says.
+    Units go through the workers as `Dispatcher` says. All methods belong to the event loop; `plan`, which must not
+    depend on state that changes, runs in a pool of threads where there are several images, and `combine` as `Combiner`
+    says.
 
     A batch that the worker does not survive is tried once more, image by image: whoever only shared it with the image
     at fault is answered as if nothing had happened.

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Final
 
 from fastapi import Header
@@ -10,13 +10,13 @@ from fastapi import Header
 from service.lag import Lag
 from service.problems import ProblemError
 
-__all__ = ["TIMEOUT_HEADER", "RequestTimeout", "deadline", "due"]
+__all__ = ["RequestTimeout", "asked_by", "deadline", "due"]
 
-TIMEOUT_HEADER: Final = "x-request-timeout-ms"
+_HEADER: Final = "x-request-timeout-ms"
 
 RequestTimeout = Annotated[
     int | None,
-    Header(alias=TIMEOUT_HEADER, ge=1, description="Milliseconds after which the answer is of no use any more."),
+    Header(alias=_HEADER, ge=1, description="Milliseconds after which the answer is of no use any more."),
 ]
 """The header by which a client asks for less time than the server would take."""
 
@@ -42,6 +42,18 @@ async def deadline(asked: int | None, most: int, lag: Lag) -> AsyncIterator[floa
         if not timeout.expired():
             raise
         raise ProblemError(504, "deadline-passed", f"the request is not answered after {allowed:,} ms") from error
+
+
+def asked_by(headers: Mapping[str, str]) -> int | None:
+    """What `RequestTimeout` is, or will be, once a request is parsed.
+
+    Raises:
+        ValueError: It is none.
+    """
+    told = headers.get(_HEADER)
+    if told is not None and int(told) < 1:
+        raise ValueError(f"{told} is no number of milliseconds")
+    return None if told is None else int(told)
 
 
 def due(asked: int | None, most: int, lag: Lag) -> float:

@@ -186,8 +186,10 @@ class Dispatcher:
         held.remove(own)
         if held:
             held[0].began = now
-        done = self._settle(batch, outcome)
-        own.end()
+        try:
+            done = self._settle(batch, outcome)
+        finally:
+            own.end()
         if own.began is None or isinstance(outcome, NotRunError):
             return
         bucket, took = units[0].bucket, now - own.began

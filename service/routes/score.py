@@ -9,7 +9,7 @@ from fastapi import APIRouter, File, Query, Request, UploadFile
 from pcdm_core.data import PreparedImage
 from pcdm_core.scoring import FidelityName, Score
 from service.asked import admit
-from service.deadline import TIMEOUT_HEADER, RequestTimeout, deadline, due
+from service.deadline import RequestTimeout, asked_by, deadline, due
 from service.decoding import Decoder
 from service.engine import Engine
 from service.problems import ProblemError
@@ -33,17 +33,15 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
 
     def check_room(request: Request) -> None:
         """Refuse what there would be no room for if it were a single image; what else is wrong is told later."""
-        query, asked = request.query_params, request.headers.get(TIMEOUT_HEADER)
+        query = request.query_params
         with contextlib.suppress(ProblemError, ValueError):
-            until = due(None if asked is None else int(asked), settings.request_timeout_ms, engine.lag)
-            fidelity = cast(FidelityName, query.get("fidelity", "fast"))
             admit(
                 engine.ready(query.get("model")),
-                fidelity,
+                cast(FidelityName, query.get("fidelity", "fast")),
                 query.get("detector"),
                 images=1,
                 most=settings.max_images,
-                until=until,
+                until=due(asked_by(request.headers), settings.request_timeout_ms, engine.lag),
             )
 
     router = APIRouter(route_class=refusing_route(check_room))

@@ -119,6 +119,28 @@ async def test_overload_is_a_429_that_says_when_to_come_again() -> None:
     assert int(refused.headers["retry-after"]) >= 1
 
 
+async def test_under_overload_a_form_is_not_read_but_what_is_asked_for_is() -> None:
+    scorer = SteeredModel()
+    content, kind = b"no form", {"Content-Type": "multipart/form-data; boundary=b"}
+    async with serving(scorer, Settings(max_queue_cost=1)) as client:
+        assert (await client.post("/score", content=content, headers=kind)).status_code == 400
+        held = asyncio.create_task(score(client, ("a.png", steered(1))))
+        await until(lambda: client_backlog(client) == 1)
+        for query, header, status in (
+            ("", "1000", 429),
+            ("?fidelity=fast", "1000", 429),
+            ("?fidelity=best", "1000", 400),
+            ("?model=other", "1000", 400),
+            ("", "0", 400),
+            ("", "soon", 400),
+        ):
+            headers = kind | {"X-Request-Timeout-Ms": header}
+            answer = await client.post(f"/score{query}", content=content, headers=headers)
+            assert answer.status_code == status, (query, header)
+        scorer.gate.set()
+        assert (await held).status_code == 200
+
+
 async def test_a_request_that_would_be_late_is_a_429_at_once() -> None:
     scorer = SteeredModel()
     late = {"X-Request-Timeout-Ms": "10"}

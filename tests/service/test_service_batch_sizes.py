@@ -114,3 +114,13 @@ def test_a_unit_takes_about_as_long_as_in_the_best_batch(fixed: float, each: flo
     assert 1 <= size <= most
     # One class below what would be slower; a size within a class counts as its largest.
     assert fixed / size + each <= 1.03 * (fixed / most + each)
+
+
+def test_a_batch_is_expected_to_take_as_long_as_others_of_its_size() -> None:
+    sizes = BatchSizes(64)
+    assert sizes.seconds("x", 12) is None
+    for seconds in (1.0, 5.0, 1.2):
+        sizes.learn("x", 12, seconds)
+    assert sizes.seconds("x", 12) == pytest.approx(1.2)
+    assert sizes.seconds("x", 10) == pytest.approx(1.0)  # alike
+    assert sizes.seconds("x", 13) is None

@@ -23,7 +23,7 @@ from pcdm_core.model import UnavailableError, save_pretrained
 from pcdm_core.scoring import Unit, UnitResult
 from service.backoff import Backoff
 from service.batcher import Batcher
-from service.runner import ModelFailedError, RefusedError, WorkerDiedError
+from service.runner import ModelFailedError, NotRunError, RefusedError, WorkerDiedError
 from service.runners import Runners
 from service.worker import Worker
 from service.worker_link import _AT_ONCE, _CONTEXT
@@ -173,6 +173,32 @@ async def test_a_batch_that_kills_its_worker_is_told(folder: Path, scorer: Fragi
         assert not worker.up
         with pytest.raises(WorkerDiedError):
             await worker.run(plan(scorer, 1))
+
+
+async def test_a_batch_that_waits_behind_another_is_not_what_killed_the_worker(
+    folder: Path, scorer: FragileScorer
+) -> None:
+    async with working(folder, scorer.digest) as worker:
+        await until_up(worker)
+        good, deadly, waiting = (asyncio.create_task(worker.run(plan(scorer, pixel))) for pixel in (1, 255, 2))
+        assert len(await good) == 1
+        with pytest.raises(WorkerDiedError):
+            await deadly
+        with pytest.raises(NotRunError):
+            await waiting
+
+
+async def test_the_time_of_a_batch_begins_with_it(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, scorer.digest) as worker:
+        await until_up(worker)
+        hanging = asyncio.create_task(worker.run(plan(scorer, 253), limit=1.0))
+        waiting = asyncio.create_task(worker.run(plan(scorer, 1), limit=0.1))
+        done, _ = await asyncio.wait([hanging, waiting], timeout=0.6)
+        assert not done
+        with pytest.raises(WorkerDiedError, match=r"longer than 1 s"):
+            await hanging
+        with pytest.raises(NotRunError):
+            await waiting
 
 
 async def test_signals_to_the_whole_group_leave_the_worker_to_the_service(folder: Path, scorer: FragileScorer) -> None:

@@ -1,0 +1,131 @@
+"""When a worker gets its next batch, and what becomes of that if the worker ends."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import numpy as np
+import pytest
+from service_doubles import ONE_CALL, InThread, images_of, until
+
+from pcdm_core.scoring import Unit, UnitResult
+from service.admission import DrainRate, Ticket
+from service.dispatcher import Batch, Dispatcher, Outcome
+from service.job import Item, Job
+from service.observer import Observer
+from service.runner import NotRunError, WorkerDiedError
+from service.runners import Runners
+
+SECONDS = 0.2
+"""That a batch takes, about. All are of one unit, so that nothing is tried as to their size."""
+
+
+class OneByOne(InThread):
+    """A runner whose batches end when the test says so, each after those before it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda units: [UnitResult(np.zeros(1)) for _ in units])
+        self.given: list[int] = []
+        self.began: list[int] = []
+        self.may_end: asyncio.Semaphore = asyncio.Semaphore(0)
+        self._turn = asyncio.Lock()
+        self.dies = False
+
+    async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+        self.given.append(len(units))
+        async with self._turn:
+            if self.dies:
+                raise NotRunError
+            self.began.append(len(units))
+            await self.may_end.acquire()
+            if self.dies:
+                raise WorkerDiedError
+            return await super().run(units, limit=limit)
+
+
+class Settled:
+    """What a dispatcher told of its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, Outcome]] = []
+
+    def __call__(self, batch: Batch, outcome: Outcome) -> float:
+        self.batches.append((len(batch), outcome))
+        return 0.0 if isinstance(outcome, Exception) else float(len(batch))
+
+
+def put(dispatcher: Dispatcher, count: int) -> None:
+    """Let units wait that cost 1 each, of a request of their own."""
+    units = [Unit(index, images_of(1)[0], 1, 0, 0, ONE_CALL, 1.0, ("bucket",)) for index in range(count)]
+    ticket = Ticket(count, 10.0, 0.0, telling=False)
+    passage = Observer().queued(count)
+    job = Job(units, [1.0] * count, ticket, asyncio.get_running_loop().create_future(), passage)
+    for index in range(count):
+        dispatcher.put(job, Item(index))
+
+
+@contextlib.asynccontextmanager
+async def dispatching(runner: OneByOne, settled: Settled) -> AsyncIterator[Dispatcher]:
+    """A dispatcher that knows how long a batch takes, and has none."""
+    rate = DrainRate()
+    dispatcher = Dispatcher(Runners([runner]), rate, settled, max_batch=1, batch_limit=None, observer=Observer())
+    put(dispatcher, 1)
+    await until(lambda: len(runner.began) == 1)
+    await asyncio.sleep(SECONDS)
+    runner.may_end.release()
+    await until(lambda: len(settled.batches) == 1)
+    try:
+        yield dispatcher
+    finally:
+        await dispatcher.stop()
+
+
+async def test_a_worker_is_given_its_next_batch_before_it_is_done_and_no_other() -> None:
+    runner, settled = OneByOne(), Settled()
+    async with dispatching(runner, settled) as dispatcher:
+        put(dispatcher, 4)
+        await until(lambda: runner.given == [1, 1])
+        began = asyncio.get_running_loop().time()
+        await until(lambda: runner.given == [1, 1, 1])
+        assert asyncio.get_running_loop().time() - began > SECONDS / 2  # not sooner than it will be of use
+        assert runner.began == [1, 1]
+        await asyncio.sleep(2 * SECONDS)
+        assert runner.given == [1, 1, 1]
+        runner.may_end.release()
+        await until(lambda: runner.began == [1, 1, 1])
+        assert [size for size, _ in settled.batches] == [1, 1]
+
+
+async def test_no_batch_is_given_early_where_little_waits() -> None:
+    """What comes meanwhile can be in it, and another worker may be free before."""
+    runner, settled = OneByOne(), Settled()
+    async with dispatching(runner, settled) as dispatcher:
+        put(dispatcher, 1)
+        await until(lambda: runner.given == [1, 1])
+        await asyncio.sleep(2 * SECONDS)
+        put(dispatcher, 1)
+        await asyncio.sleep(SECONDS)
+        assert runner.given == [1, 1]
+        runner.may_end.release()
+        await until(lambda: runner.given == [1, 1, 1])
+
+
+async def test_what_a_worker_has_but_does_not_run_counts_as_a_whole() -> None:
+    runner, settled = OneByOne(), Settled()
+    async with dispatching(runner, settled) as dispatcher:
+        put(dispatcher, 3)
+        await until(lambda: runner.given == [1, 1, 1])
+        await asyncio.sleep(SECONDS)  # when nothing should be left of the one that runs
+        assert dispatcher.ahead_of({}) == pytest.approx(1, abs=0.1)
+
+
+async def test_a_batch_that_a_worker_did_not_begin_is_told_from_the_one_it_died_of() -> None:
+    runner, settled = OneByOne(), Settled()
+    async with dispatching(runner, settled) as dispatcher:
+        put(dispatcher, 3)
+        await until(lambda: runner.given == [1, 1, 1])
+        runner.dies = True
+        runner.fall()
+        runner.may_end.release()
+        await until(lambda: len(settled.batches) == 3)
+        assert [type(outcome) for _, outcome in settled.batches[1:]] == [WorkerDiedError, NotRunError]
