@@ -88,6 +88,7 @@ class Dispatcher:
         self._batch_limit = batch_limit
         self._clock = clock
         self._observer = observer
+        # Smaller batches would be answered a little sooner; but under load it is the work that has no room to spare.
         self._sizes = BatchSizes(max_batch, longest=_LONGEST, brief=_BRIEF, tolerance=0.0)
         self._queue: FairQueue[Job, Item] = FairQueue(max_items=max_batch, max_cost=max_batch)
         self._waiting = asyncio.Event()
