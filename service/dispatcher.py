@@ -143,6 +143,8 @@ class Dispatcher:
             batch = self._queue.take(self._sizes.worthwhile, takers=self._runners.up, running=self._under_way)
             if not batch:
                 self._waiting.clear()
+                if held:  # what comes now is for a worker that has nothing to do
+                    await held[-1].ended.wait()
                 continue
             units = [job.units[item.index] for job, item in batch]
             cost = self._latest[units[0].bucket] = math.fsum(unit.cost for unit in units)
@@ -157,13 +159,15 @@ class Dispatcher:
 
     async def _turn(self, running: _Held, expected: float | None) -> None:
         """Wait until it is time for the next batch."""
-        early = None
-        if expected is not None and running.began is not None:
-            lead = _AHEAD * expected
-            wait = running.began + expected - lead - self._clock()
-            early = asyncio.get_running_loop().call_later(max(0.0, wait), self._look_ahead, running, lead)
-        await running.turn.wait()
-        if early is not None:
+        if expected is None or running.began is None:
+            await running.turn.wait()
+            return
+        lead = _AHEAD * expected
+        wait = running.began + expected - lead - self._clock()
+        early = asyncio.get_running_loop().call_later(max(0.0, wait), self._look_ahead, running, lead)
+        try:
+            await running.turn.wait()
+        finally:
             early.cancel()
 
     def _look_ahead(self, running: _Held, lead: float) -> None:

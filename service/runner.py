@@ -20,8 +20,8 @@ class WorkerDiedError(RuntimeError):
     """The process that ran a batch ended before it answered."""
 
 
-class NotRunError(RuntimeError):
-    """The worker ended before it began a batch that it already had."""
+class NotRunError(WorkerDiedError):
+    """It ended before it began with the batch, which is not at fault."""
 
 
 class Runner(Protocol):
@@ -68,7 +68,7 @@ class Runner(Protocol):
 
         Raises:
             ModelFailedError: The model raised an exception.
-            NotRunError: The worker ended while it ran units that it was given before these.
+            NotRunError: The worker ended before it began with these.
             WorkerDiedError: The worker ended while it ran these.
         """
         ...

@@ -10,7 +10,7 @@ from typing import Final
 
 from pcdm_core.scoring import Unit, UnitResult
 from service.backoff import Backoff
-from service.runner import ModelFailedError, RefusedError, WorkerDiedError
+from service.runner import ModelFailedError, NotRunError, RefusedError, WorkerDiedError
 from service.worker_link import WorkerLink
 from service.worker_process import UnitRunner
 
@@ -97,7 +97,7 @@ class Worker:
     async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
         """As `Runner.run`."""
         if self._process is None or not self._process.alive:
-            raise WorkerDiedError("no worker is up")
+            raise NotRunError("no worker is up")
         return await self._process.run(units, limit)
 
     async def stop(self) -> None:

@@ -9,6 +9,8 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +28,8 @@ _log: Final = logging.getLogger(__name__)
 # imports at the first derivative: in a worker, that would hold up a batch for a second or two.
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["service.worker_process", "torch.fx.experimental.symbolic_shapes"])
-# Bytes that the pipe takes in whether or not the worker reads them, as it has read all that was sent before: then no
-# thread is needed to wait for it.
+# Bytes that the pipe takes in whether or not the worker reads them: as long as no more may lie there unread, no thread
+# is needed to wait for it.
 _AT_ONCE: Final = 131_072
 # How often OpenMP's threads look whether they may go on before they sleep. Its own default is to look for ever: that is
 # no faster where nothing else runs, and many times slower where anything does, as the one that waits takes the
@@ -55,6 +57,21 @@ def give_way(niceness: int) -> None:
     os.nice(niceness)
 
 
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """A batch that the worker was given, and has not answered.
+
+    Attributes:
+        answer: Comes with its results.
+        size: Bytes, of which it may have read none.
+        limit: Seconds that it may run, if there is a limit.
+    """
+
+    answer: asyncio.Future[list[UnitResult]]
+    size: int
+    limit: float | None
+
+
 class WorkerLink:
     """One worker process, from its start to its end. All methods belong to the event loop.
 
@@ -71,10 +88,12 @@ class WorkerLink:
         self.alive = True
         self.loaded: asyncio.Future[Loaded] = self._loop.create_future()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        self._answers: deque[asyncio.Future[list[UnitResult]]] = deque()  # of the batches that it has, oldest first
+        self._given: deque[_Given] = deque()  # the oldest is the one that it runs
+        self._alarm: asyncio.TimerHandle | None = None
         self._killed = False
         self._hung: str | None = None
-        self._sending = threading.Lock()
+        self._sender = ThreadPoolExecutor(1, "worker's sender")  # one thread, so that all is sent in order
+        self._sent: Future[None] | None = None  # by that thread, at last
         _set_spins()
         self._pipe, self._far_end = _CONTEXT.Pipe()
         arguments = (self._far_end, load, folder)
@@ -106,7 +125,8 @@ class WorkerLink:
             self._loop.call_soon_threadsafe(call, *arguments)
 
     def _receive(self, message: Loaded | Refused | Ran | Failed) -> None:
-        future: asyncio.Future[Any] = self._answers.popleft() if self._answers else self.loaded
+        future: asyncio.Future[Any] = self._given.popleft().answer if self._given else self.loaded
+        self._watch()
         if future.done():  # by a cancellation: nobody waits any more
             return
         match message:
@@ -121,14 +141,27 @@ class WorkerLink:
 
     def _bury(self, fault: str) -> None:
         self.alive = False
-        running, *waiting = self._answers or (self.loaded,)
-        if not running.done():
-            running.set_exception(WorkerDiedError(fault if self._hung is None else self._hung))
-        for future in waiting:
+        told = fault if self._hung is None else self._hung
+        error: type[WorkerDiedError] = WorkerDiedError
+        lost: list[asyncio.Future[Any]] = [one.answer for one in self._given]
+        for future in lost or [self.loaded]:
             if not future.done():
-                future.set_exception(NotRunError(fault))
+                future.set_exception(error(told))
+            error = NotRunError  # all but the first
+        self._given.clear()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Let time run for the batch that is the oldest now, if there is one."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        limit = self._given[0].limit if self._given else None
+        if limit is not None:
+            self._alarm = self._loop.call_later(limit, self._give_up, limit, "run a batch")
 
     def _finish(self) -> None:
+        self._sender.shutdown(wait=False)
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -144,14 +177,13 @@ class WorkerLink:
 
     async def run(self, units: Sequence[Unit], limit: float | None) -> list[UnitResult]:
         """As `Runner.run`."""
-        answer: asyncio.Future[list[UnitResult]] = self._loop.create_future()
-        before = list(self._answers)
-        self._answers.append(answer)
-        await self._send(list(units))
-        if before:
-            await asyncio.wait(before)
-        with self.limited(limit, "run a batch"):
-            return await answer
+        data = _pickled(list(units))
+        given = _Given(self._loop.create_future(), len(data), limit)
+        self._given.append(given)
+        if given is self._given[0]:
+            self._watch()
+        self._send(data)
+        return await given.answer
 
     @contextlib.contextmanager
     def limited(self, limit: float | None, task: str) -> Iterator[None]:
@@ -171,7 +203,7 @@ class WorkerLink:
     async def stop(self, grace: float) -> None:
         """Let it finish its batch, for at most `grace` seconds."""
         if self.alive and self.loaded.done():
-            await self._send(None)
+            self._send(_pickled(None))
             await asyncio.wait([self.ended], timeout=grace)
         self.kill()
         await self.ended
@@ -182,14 +214,18 @@ class WorkerLink:
         if self._process.pid is not None:
             self._process.kill()
 
-    async def _send(self, message: list[Unit] | None) -> None:
-        data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-        with contextlib.suppress(OSError):  # it has ended, which its own thread finds out
-            if len(data) > _AT_ONCE or self._sending.locked():
-                await asyncio.to_thread(self._send_whole, data)
-            else:
-                self._send_whole(data)
+    def _send(self, data: bytes) -> None:
+        """Send it after all that was sent before, without waiting for the worker to read."""
+        waits = self._sent is not None and not self._sent.done()
+        if waits or sum(one.size for one in self._given) > _AT_ONCE:
+            self._sent = self._sender.submit(self._write, data)
+        else:
+            self._write(data)
 
-    def _send_whole(self, data: bytes) -> None:
-        with self._sending:  # a batch whose sender was cancelled may still be on its way
+    def _write(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # it has ended, which its own thread finds out
             self._pipe.send_bytes(data)
+
+
+def _pickled(message: list[Unit] | None) -> bytes:
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)

@@ -110,6 +110,21 @@ async def test_no_batch_is_given_early_where_little_waits() -> None:
         await until(lambda: runner.given == [1, 1, 1])
 
 
+async def test_who_comes_after_the_queue_was_emptied_by_others_does_not_wait_behind_a_busy_worker() -> None:
+    runner, settled = OneByOne(), Settled()
+    async with dispatching(runner, settled) as dispatcher:
+        put(dispatcher, 1)
+        await until(lambda: runner.given == [1, 1])
+        [running] = dispatcher._held[runner]
+        running.turn.set()  # as if there had been more, which another worker took
+        await asyncio.sleep(0.02)
+        put(dispatcher, 1)
+        await asyncio.sleep(0.02)
+        assert runner.given == [1, 1]
+        runner.may_end.release()
+        await until(lambda: runner.given == [1, 1, 1])
+
+
 async def test_what_a_worker_has_but_does_not_run_counts_as_a_whole() -> None:
     runner, settled = OneByOne(), Settled()
     async with dispatching(runner, settled) as dispatcher:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import pickle
 import re
 import resource
 import signal
@@ -188,6 +189,29 @@ async def test_a_batch_that_waits_behind_another_is_not_what_killed_the_worker(
             await waiting
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
+async def test_a_worker_that_reads_nothing_holds_up_nobody_else(folder: Path, scorer: FragileScorer) -> None:
+    """Each of the batches fits into the pipe, but not both."""
+    units = plan(scorer, *[1] * 400)
+    assert _AT_ONCE * 0.6 < len(pickle.dumps(units, pickle.HIGHEST_PROTOCOL)) < _AT_ONCE
+    async with working(folder, scorer.digest) as worker:
+        os.kill(await until_up(worker), signal.SIGSTOP)
+        first, second, third = (asyncio.create_task(worker.run(units, limit=0.5)) for _ in range(3))
+        async with asyncio.timeout(0.3):
+            await asyncio.sleep(0.1)
+        for batch, error in ((first, WorkerDiedError), (second, NotRunError), (third, NotRunError)):
+            with pytest.raises(error):
+                await batch
+
+
+async def test_batches_are_answered_in_order_however_large(folder: Path, scorer: FragileScorer) -> None:
+    sizes = (1, 2000, 1, 3, 900, 2)
+    async with working(folder, scorer.digest) as worker:
+        await until_up(worker)
+        found = await asyncio.gather(*(worker.run(plan(scorer, *[1] * size)) for size in sizes))
+    assert tuple(map(len, found)) == sizes
+
+
 async def test_the_time_of_a_batch_begins_with_it(folder: Path, scorer: FragileScorer) -> None:
     async with working(folder, scorer.digest) as worker:
         await until_up(worker)
@@ -295,7 +319,7 @@ async def test_a_worker_that_does_not_even_read_is_killed(folder: Path, scorer: 
         pid = await until_up(worker)
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(WorkerDiedError, match="was killed"):
-            await worker.run(plan(scorer, *[1] * 600), limit=0.2)  # more than a pipe holds
+            await worker.run(plan(scorer, *[1] * 6000), limit=0.2)  # more than a pipe holds
         assert await until_up(worker) != pid
 
 
