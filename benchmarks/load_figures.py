@@ -75,11 +75,10 @@ def side_by_side(model: Path, requests: Requests, litserve: dict[str, Any]) -> d
     """
     capacity = _warm_load("pcdm", model, requests, seconds=SECONDS)["throughput"]
     found: dict[str, Any] = {kind: {str(overload): [] for overload in OVERLOADS} for kind in SERVERS}
-    peer = ":".join(str(litserve[name]) for name in ("images", "seconds", "workers"))
     with contextlib.ExitStack() as running:
         servers = {}
         for kind in ("pcdm", "litserve"):
-            server = running.enter_context(serving(f"litserve:{peer}" if kind == "litserve" else kind, model))
+            server = running.enter_context(serving(_set(**litserve) if kind == "litserve" else kind, model))
             _load(server, requests, seconds=5)
             server.pause()
             servers[kind] = server
@@ -107,7 +106,7 @@ def peers(model: Path, requests: Requests) -> dict[str, Any]:
             "workers": workers,
             "loads": {
                 str(overload): _warm_load(
-                    f"litserve:{images}:{seconds}:{workers}",
+                    _set(images, seconds, workers),
                     model,
                     requests,
                     seconds=SECONDS,
@@ -125,6 +124,11 @@ def best(found: dict[str, Any]) -> dict[str, Any]:
     """The settings of LitServe that have the best goodput of those that `peers` tried, at 1x and 2x taken together."""
     chosen = max(found["settings"], key=lambda one: sum(load["goodput"] for load in one["loads"].values()))
     return {name: chosen[name] for name in ("images", "seconds", "workers")}
+
+
+def _set(images: int, seconds: float, workers: int) -> str:
+    """The kind of server that LitServe is with these settings."""
+    return f"litserve:{images}:{seconds}:{workers}"
 
 
 def _warm_load(kind: str, model: Path, requests: Requests, **plan: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The same model behind other servers, as simply as their users would write it.
 
-    python benchmarks/load_peers.py plain|litserve[:IMAGES:SECONDS:WORKERS]|noop MODEL PORT
+    python benchmarks/load_peers.py plain|litserve:IMAGES:SECONDS:WORKERS|noop MODEL PORT
 
 `plain`: FastAPI, each request in a thread, the model behind a lock. `litserve`: LitServe, with batches of at most so
 many whole images in each of so many workers, which have the cores in equal shares; it drops what has waited for so many
@@ -22,7 +22,6 @@ import numpy as np
 import torch
 import uvicorn
 from fastapi import FastAPI, File, UploadFile
-from load_servers import LITSERVE
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -122,7 +121,7 @@ def main(kind: str, model: Path, port: int) -> None:
             app = create_app(Settings(model=model, port=port), load=IdleScorer.from_pretrained)
             uvicorn.run(app, port=port, log_level="warning", access_log=False, **SERVER_OPTIONS)
         case "litserve":
-            images, seconds, workers = told or LITSERVE
+            images, seconds, workers = told
             batched = Batched(model, int(images), max(1, torch.get_num_threads() // int(workers)))
             server = litserve.LitServer(
                 batched,

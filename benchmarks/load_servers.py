@@ -17,14 +17,11 @@ from pathlib import Path
 import httpx
 import psutil
 
-__all__ = ["LITSERVE", "SERVERS", "Server", "serving"]
+__all__ = ["SERVERS", "Server", "serving"]
 
 PEERS = Path(__file__).with_name("load_peers.py")
 SERVERS = {"pcdm": "this service", "litserve": "LitServe", "plain": "plain FastAPI"}
 """Those that are compared, as they are called in reports."""
-LITSERVE = 4, 0.6, 2
-"""Most images of a LitServe batch, after how many seconds it drops what waits, and how many workers share the cores, if
-not said otherwise."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def measure(model: Path, file: str, parts: list[str]) -> None:
                 **memory(model, single, count=REQUESTS),
                 "network_calls": document["fast"],
                 "processor": document["machine"]["processor"],
+                "date": document["date"],
             },
         }
         versions = {name: version(name) for name in ("torch", "fastapi", "uvicorn", "litserve", "locust")}
