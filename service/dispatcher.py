@@ -18,7 +18,7 @@ from service.runners import Runners
 __all__ = ["Batch", "Dispatcher", "Outcome"]
 
 # Seconds that a batch takes at most, where its units are known and can be parted: a solver's steps take long.
-_LONGEST: Final = 0.45
+_LONGEST: Final = 0.35
 # Seconds that are never too long.
 _BRIEF: Final = 0.1
 # Share of a batch's time, at its end, in which the next one is sent to the worker, which would have nothing to do from

@@ -7,8 +7,8 @@ from typing import Final, Generic, TypeVar
 
 __all__ = ["FairQueue"]
 
-# Items that are not worth to be shared.
-_LEAST_SHARE: Final = 4
+# Items that are not worth a batch of their own, as any batch takes some time whatever is in it.
+_LEAST_SHARE: Final = 6
 # What adding up the costs of a share may differ from it by.
 _ROUNDING: Final = 1e-9
 
@@ -40,6 +40,15 @@ class _Portion(Generic[Owner, Item]):
         self.cost += cost
         self.room -= cost
 
+    @property
+    def dearest(self) -> Hashable:
+        """The bucket whose items cost most together."""
+        return max(self.lanes, key=self.cost_of)
+
+    def cost_of(self, bucket: Hashable) -> float:
+        """Cost of the items of a bucket together."""
+        return math.fsum(cost for _, cost in self.lanes.get(bucket, ()))
+
     def pop(self, bucket: Hashable) -> Item:
         lane = self.lanes[bucket]
         item, cost = lane.popleft()
@@ -59,7 +68,10 @@ class FairQueue(Generic[Owner, Item]):
     What an owner wants is cut into portions of about a batch, each with a place of its own in that order: however many
     items an owner has, and however dear they are, it holds up any other for about one batch.
 
-    The first in order leads a batch, and its bucket is the batch's bucket; the others fill it up, in the same order.
+    The first in order leads a batch, and its dearest bucket is the batch's bucket; the others fill it up, in the same
+    order. Several takers are so done with an owner soonest: what takes longest begins first, and what is left evens
+    out. (Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 1969.) Whom a batch that is half
+    full has no room for as a whole waits for the next one, as the half of it would be answered no sooner.
 
     Args:
         max_items: Most items of a batch.
@@ -107,8 +119,8 @@ class FairQueue(Generic[Owner, Item]):
     ) -> list[tuple[Owner, Item]]:
         """Remove the next batch: items of one bucket, oldest first for each owner; empty if nothing waits.
 
-        No batch is so large that the other takers, with all else, would be done before it, unless it is too small to be
-        shared.
+        No batch is so large that the other takers, with all else, would be done before it, unless what it has or what
+        it leaves of its bucket would be too small.
 
         Args:
             worthwhile: Most items that a batch of a bucket should have, if fewer than it may.
@@ -122,7 +134,7 @@ class FairQueue(Generic[Owner, Item]):
         if not portions:
             return []
         owners = len(self._waiting)
-        bucket = next(iter(portions[0].lanes))
+        bucket = portions[0].dearest
         most = self._max_items if worthwhile is None else min(worthwhile(bucket), self._max_items)
         share = (math.fsum(portion.cost for portion in portions) + running) / takers
         batch, spent = self._fill(portions, bucket, most, share)
@@ -140,14 +152,21 @@ class FairQueue(Generic[Owner, Item]):
         """The batch, and what it costs."""
         batch: list[tuple[Owner, Item]] = []
         spent = 0.0
+        left = sum(len(portion.lanes.get(bucket, ())) for portion in portions)
         for portion in portions:
+            size, cost = len(batch) + len(portion.lanes.get(bucket, ())), spent + portion.cost_of(bucket)
+            half_full = len(batch) >= most / 2 or spent >= self._max_cost / 2
+            if half_full and (size > most or cost > self._max_cost):
+                self.full = True
+                return batch, spent
             while bucket in portion.lanes:
                 cost = portion.lanes[bucket][0][1]
                 self.full = len(batch) == most or bool(batch and spent + cost > self._max_cost)
-                if self.full or (len(batch) >= _LEAST_SHARE and spent > share - _ROUNDING):
+                if self.full or (min(len(batch), left) >= _LEAST_SHARE and spent > share - _ROUNDING):
                     return batch, spent
                 batch.append((portion.owner, portion.pop(bucket)))
                 spent += cost
+                left -= 1
         self.full = len(batch) == most or spent >= self._max_cost
         return batch, spent
 

@@ -68,9 +68,13 @@ def test_a_batch_holds_one_bucket() -> None:
     assert queue.take() == [("a", 0), ("a", 2)]
 
 
-@pytest.mark.parametrize(("waiting", "sizes"), [(3, [3, 0]), (6, [4, 2]), (10, [5, 5]), (40, [8, 8])])
-def test_what_waits_is_shared_so_that_all_are_done_at_once(waiting: int, sizes: list[int]) -> None:
-    queue = queue_of(8, a=["x"] * waiting)
+@pytest.mark.parametrize(
+    ("waiting", "sizes"), [(3, [3, 0]), (11, [11, 0]), (12, [6, 6]), (20, [10, 10]), (80, [32, 32])]
+)
+def test_what_waits_is_shared_so_that_all_are_done_at_once_unless_a_share_is_small(
+    waiting: int, sizes: list[int]
+) -> None:
+    queue = queue_of(32, a=["x"] * waiting)
     first = queue.take(takers=2)
     assert [len(first), len(queue.take(takers=2, running=len(first)))] == sizes
 
@@ -84,11 +88,34 @@ def test_what_waits_in_another_bucket_is_for_the_other_takers() -> None:
 
 
 def test_a_batch_that_others_have_a_share_of_is_not_full() -> None:
-    queue = queue_of(8, a=["x"] * 10)
+    queue = queue_of(32, a=["x"] * 20)
     queue.take(takers=2)
     assert not queue.full
-    queue = queue_of(8, a=["x"] * 20)
+    queue = queue_of(32, a=["x"] * 80)
     queue.take(takers=2)
+    assert queue.full
+
+
+def test_a_leader_begins_with_the_bucket_in_which_it_has_most_to_do() -> None:
+    queue = queue_of(8, a=["x", "y", "x", "y", "y"])
+    assert [queue.take(), queue.take()] == [[("a", 1), ("a", 3), ("a", 4)], [("a", 0), ("a", 2)]]
+    queue.add("b", "x", 0, 2)
+    queue.add("b", "y", 1, 3)
+    assert [queue.take(), queue.take()] == [[("b", 1)], [("b", 0)]]
+
+
+def test_an_owner_is_not_parted_where_the_batch_is_half_full_without_it() -> None:
+    queue = queue_of(8, a=["x"] * 3, b=["x"] * 3, c=["x"] * 3)
+    assert [owners_of(queue.take()) for _ in range(2)] == [["a"] * 3 + ["b"] * 3, ["c"] * 3]
+
+
+def test_an_owner_is_parted_where_the_batch_would_be_nearly_empty_without_it() -> None:
+    assert owners_of(queue_of(8, a=["x"] * 3, b=["x"] * 6).take()) == ["a"] * 3 + ["b"] * 5
+
+
+def test_an_owner_is_not_parted_where_its_batch_would_cost_too_much() -> None:
+    queue = queue_of(100, max_cost=8, a=["x"] * 3, b=["x"] * 3, c=["x"] * 3)
+    assert owners_of(queue.take()) == ["a"] * 3 + ["b"] * 3
     assert queue.full
 
 
