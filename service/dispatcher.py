@@ -18,12 +18,14 @@ from service.runners import Runners
 __all__ = ["Batch", "Dispatcher", "Outcome"]
 
 # Seconds that a batch takes at most, where its units are known and can be parted: a solver's steps take long.
-_LONGEST: Final = 0.35
+_LONGEST: Final = 0.45
 # Seconds that are never too long.
 _BRIEF: Final = 0.1
 # Share of a batch's time, at its end, in which the next one is sent to the worker, which would have nothing to do from
 # its answer until then. Who comes meanwhile is not in that, so no sooner.
 _AHEAD: Final = 0.25
+# Share of a batch that another worker runs, of what came later, while a request's last batch is with one.
+_ELSEWHERE: Final = 0.75
 
 Batch = Sequence[tuple[Job, Item]]
 """Units that run together, each of a request."""
@@ -116,7 +118,7 @@ class Dispatcher:
 
         Those who come later are in the batches of those who came before, as far as there is room: where others wait,
         that is as much of each bucket as the latest batch had. And while one worker has the last of these batches, the
-        others run what is nobody's concern here.
+        others run most of one that is nobody's concern here.
 
         Args:
             costs: Of the request's units, by bucket.
@@ -124,7 +126,7 @@ class Dispatcher:
         ahead = self._under_way + self._queue.ahead_of(math.fsum(costs.values()))
         batches = {bucket: max(self._latest.get(bucket, 0.0), cost) for bucket, cost in costs.items()}
         company = math.fsum(batches[bucket] - cost for bucket, cost in costs.items())
-        elsewhere = max(0, self._runners.up - 1) * max(batches.values(), default=0.0)
+        elsewhere = _ELSEWHERE * max(0, self._runners.up - 1) * max(batches.values(), default=0.0)
         return ahead + min(ahead, company + elsewhere)
 
     async def stop(self) -> None:

@@ -9,6 +9,8 @@ __all__ = ["FairQueue"]
 
 # Items that are not worth a batch of their own, as any batch takes some time whatever is in it.
 _LEAST_SHARE: Final = 6
+# Share of a batch that is enough, where the next owner would have to be parted to fill it.
+_ENOUGH: Final = 0.75
 # What adding up the costs of a share may differ from it by.
 _ROUNDING: Final = 1e-9
 
@@ -70,8 +72,8 @@ class FairQueue(Generic[Owner, Item]):
 
     The first in order leads a batch, and its dearest bucket is the batch's bucket; the others fill it up, in the same
     order. Several takers are so done with an owner soonest: what takes longest begins first, and what is left evens
-    out. (Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 1969.) Whom a batch that is half
-    full has no room for as a whole waits for the next one, as the half of it would be answered no sooner.
+    out. (Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 1969.) Whom a batch that is nearly
+    full has no room for as a whole waits for the next one, as a part of it would be answered no sooner.
 
     Args:
         max_items: Most items of a batch.
@@ -155,8 +157,8 @@ class FairQueue(Generic[Owner, Item]):
         left = sum(len(portion.lanes.get(bucket, ())) for portion in portions)
         for portion in portions:
             size, cost = len(batch) + len(portion.lanes.get(bucket, ())), spent + portion.cost_of(bucket)
-            half_full = len(batch) >= most / 2 or spent >= self._max_cost / 2
-            if half_full and (size > most or cost > self._max_cost):
+            enough = len(batch) >= _ENOUGH * most or spent >= _ENOUGH * self._max_cost
+            if enough and (size > most or cost > self._max_cost):
                 self.full = True
                 return batch, spent
             while bucket in portion.lanes:

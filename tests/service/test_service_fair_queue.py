@@ -104,13 +104,13 @@ def test_a_leader_begins_with_the_bucket_in_which_it_has_most_to_do() -> None:
     assert [queue.take(), queue.take()] == [[("b", 1)], [("b", 0)]]
 
 
-def test_an_owner_is_not_parted_where_the_batch_is_half_full_without_it() -> None:
+def test_an_owner_is_not_parted_where_the_batch_is_nearly_full_without_it() -> None:
     queue = queue_of(8, a=["x"] * 3, b=["x"] * 3, c=["x"] * 3)
     assert [owners_of(queue.take()) for _ in range(2)] == [["a"] * 3 + ["b"] * 3, ["c"] * 3]
 
 
-def test_an_owner_is_parted_where_the_batch_would_be_nearly_empty_without_it() -> None:
-    assert owners_of(queue_of(8, a=["x"] * 3, b=["x"] * 6).take()) == ["a"] * 3 + ["b"] * 5
+def test_an_owner_is_parted_where_the_batch_would_be_half_empty_without_it() -> None:
+    assert owners_of(queue_of(8, a=["x"] * 5, b=["x"] * 5).take()) == ["a"] * 5 + ["b"] * 3
 
 
 def test_an_owner_is_not_parted_where_its_batch_would_cost_too_much() -> None:

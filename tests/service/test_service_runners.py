@@ -128,7 +128,7 @@ async def test_a_request_waits_for_all_that_runs_and_for_what_runs_beside_its_ow
     batcher = Batcher(scorer, runners, max_batch=4, max_queue_cost=1000, clock=lambda: now)
     first = asyncio.create_task(batcher.score(images_of(1, 2, 3, 4), ONE_CALL))
     await until(scorer.started.is_set)
-    now = 0.5  # eight units a second and runner
+    now = 0.8  # five units a second and runner
     scorer.gate.set()
     await first
     scorer.gate.clear()
@@ -138,12 +138,12 @@ async def test_a_request_waits_for_all_that_runs_and_for_what_runs_beside_its_ow
     # A small request is ahead of what the large one has left: before it run two batches of two, with it one more unit,
     # and at the same time two on the other runner.
     assert [len(batch) for batch in scorer.batches] == [2, 2]
-    within = (4 + 1 + 1 + 2) / 16
+    within = (4 + 1 + 1 + 2) / 10
     loop = asyncio.get_running_loop()
     batcher.check_room(1, ONE_CALL, loop.time() + within + 0.1)  # a tenth is kept back
     with pytest.raises(OverloadedError):
         batcher.check_room(1, ONE_CALL, loop.time() + within - 0.05)
-    now = 0.625  # half of what runs is done
+    now = 1.0  # half of what runs is done
     batcher.check_room(1, ONE_CALL, loop.time() + within - 0.05)
     scorer.gate.set()
     await running
