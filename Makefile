@@ -7,7 +7,7 @@ PYTHON ?= python3
 PORT   ?= 8000
 # Not taken from the environment, where some shells keep the machine's own name in HOST: make serve HOST=0.0.0.0
 HOST   := 127.0.0.1
-# More arguments for pytest: make test ARGS='-k kraft -x'
+# More arguments for pytest: make test ARGS='-k kraft -x'; ARGS='-n 0' for one process, which a debugger can enter
 ARGS   :=
 # More arguments for docker build: make docker-build DOCKER_ARGS='--build-arg TORCH_INDEX=https://pypi.org/simple'
 DOCKER_ARGS :=
@@ -34,7 +34,7 @@ serve: $(SERVE_STAMP)  ## serve the shipped model on HOST and PORT (127.0.0.1, 8
 setup: $(ALL_STAMP)  ## install everything into .venv: the pcdm command, all extras, the development tools
 
 test: $(ALL_STAMP)  ## run the test suite (ARGS: more arguments for pytest)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(ALL_STAMP)  ## check style and formatting
 	$(BIN)/ruff check .

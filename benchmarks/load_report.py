@@ -18,11 +18,11 @@ __all__ = ["draw", "report"]
 
 REPORT = """# The service under load
 
-Made by `benchmarks/under_load.py` on {date} with the model of digest `{digest:.12}`, on {processor}, {cores} cores,
+Made by `benchmarks/under_load.py` with the model of digest `{digest:.12}`, on {processor}, {cores} cores,
 over the loopback interface; torch {torch}, FastAPI {fastapi}, uvicorn {uvicorn}, LitServe {litserve}, Locust
 {locust}. The load generator is Locust, in one process of its own on the same cores. Every answer is compared with
 what the model itself says of the same images. *Throughput* is of the answers (200), *goodput* of those that are right
-and came within {deadline:g} s, measured from the moment at which the request was due.
+and came within {deadline:g} s, measured from the moment at which the request was due. Measured: {dates}.
 
 ## Against the model alone
 
@@ -93,7 +93,7 @@ def report(document: dict[str, Any], picture: str) -> str:
     own, memory = servers["pcdm"], document["memory"]
     twice, minute = own["2.0"], document["side_by_side"]["minute"]
     page = REPORT.format(
-        date=document["date"],
+        dates=", ".join(f"{part.replace('_', ' ')} on {day}" for part, day in sorted(document["dates"].items())),
         digest=document["digest"],
         processor=document["machine"]["processor"],
         cores=document["machine"]["cores"],
@@ -125,7 +125,7 @@ def report(document: dict[str, Any], picture: str) -> str:
         memory_requests=memory["requests"] * 10 // 11,
         memory_calls=memory["network_calls"],
         memory_processor=memory["processor"],
-        memory_date=memory["date"],
+        memory_date=document["dates"]["memory"],
         first=memory["resident"][0] / 1e6,
         last=memory["resident"][-1] / 1e6,
         growth=memory["growth"],

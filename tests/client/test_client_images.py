@@ -84,7 +84,9 @@ ONE = np.zeros((2, 2), np.uint8)
 
 
 @pytest.mark.parametrize(
-    "single", ["a.png", Path("a.png"), b"data", io.BytesIO(), ONE, PillowImage.new("L", (1, 1))], ids=str
+    "single",
+    ["a.png", Path("a.png"), b"data", io.BytesIO(), ONE, PillowImage.new("L", (1, 1))],
+    ids=["text", "path", "bytes", "file", "array", "pillow"],
 )
 def test_a_single_image_is_a_list_of_one(single: Any) -> None:
     with pytest.raises(TypeError, match="not a single one"):

@@ -42,7 +42,11 @@ def test_entries_stand_between_spaces_commas_and_comments() -> None:
     assert [known.name for known in read_hashes(text)] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("text", ["", "# nobody\n", OLD, f"camera:{OLD}", f"two words:{'0' * 64}", f":{'0' * 64}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "# nobody\n", OLD, f"camera:{OLD}", f"two words:{'0' * 64}", f":{'0' * 64}"],
+    ids=["nothing", "comment", "key", "key with name", "name of two words", "no name"],
+)
 def test_what_is_no_entry_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ValueError, match="NAME:HASH") as caught:
         read_hashes(text)
@@ -95,7 +99,7 @@ def test_a_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
 # Requests
 
 
-@pytest.mark.parametrize("key", [OLD, NEW])
+@pytest.mark.parametrize("key", [OLD, NEW], ids=["old", "new"])
 async def test_each_key_is_accepted_in_either_header(key: str) -> None:
     async with serving(settings=GUARDED) as client:
         for headers in (bearer(key), {"Authorization": f"bearer  {key}"}, {"X-API-Key": key}):

@@ -54,8 +54,17 @@ def document(bench: Path, folder: Path, *options: object, out: tuple[str, ...] =
     return json.loads((folder / "table.json").read_text())
 
 
-def test_every_score_has_figures_on_every_set(bench: Path, tmp_path: Path) -> None:
-    found = document(bench, tmp_path, out=("noise.npz", "dark.npz"))
+@pytest.fixture(scope="module")
+def made(bench: Path) -> tuple[Any, str, str]:
+    """The document, the page and the readme of one run."""
+    page, readme = bench / "page.md", bench / "README.md"
+    readme.write_text("before\n<!-- benchmark:start -->\nold\n<!-- benchmark:end -->\nafter\n")
+    found = document(bench, bench, "--output", page, "--readme", readme, out=("noise.npz", "dark.npz"))
+    return found, page.read_text(), readme.read_text()
+
+
+def test_every_score_has_figures_on_every_set(bench: Path, made: tuple[Any, str, str]) -> None:
+    found, _, _ = made
     assert (found["in"]["images"], [one["images"] for one in found["out"]]) == (30, [20, 20])
     assert len(found["rows"]) == UNSUPERVISED
     for row in found["rows"]:
@@ -144,9 +153,8 @@ def test_figures_are_the_same_again_and_from_the_cache(
     assert first["rows"] == second["rows"] == third["rows"]
 
 
-def test_the_page_has_a_line_for_every_score(bench: Path, tmp_path: Path) -> None:
-    found = document(bench, tmp_path, "--output", tmp_path / "page.md")
-    page = (tmp_path / "page.md").read_text()
+def test_the_page_has_a_line_for_every_score(made: tuple[Any, str, str]) -> None:
+    found, page, _ = made
     for row in found["rows"]:
         value = row["sets"][0]["auroc"]["value"]
         assert any(
@@ -162,12 +170,9 @@ def test_the_table_goes_to_the_terminal_where_no_file_is_named(bench: Path) -> N
     assert "| MSMA | svhn | 0.957 |" in output
 
 
-def test_only_the_block_of_the_readme_is_renewed(bench: Path, tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- benchmark:start -->\nold\n<!-- benchmark:end -->\nafter\n")
-    code, _, error = run(bench, "--readme", readme)
-    assert code == 0, error
-    before, _, rest = readme.read_text().partition("<!-- benchmark:start -->\n")
+def test_only_the_block_of_the_readme_is_renewed(made: tuple[Any, str, str]) -> None:
+    _, _, readme = made
+    before, _, rest = readme.partition("<!-- benchmark:start -->\n")
     block, _, after = rest.partition("\n<!-- benchmark:end -->")
     assert (before, after) == ("before\n", "\nafter\n")
     assert block.startswith("| score | labels | network calls | images/s |")
