@@ -7,6 +7,8 @@ from pathlib import Path
 # that tests start. At one: networks of the size of these tests gain nothing by a second thread, and threads that wait
 # for each other on a machine with other work to do take ten times as long. Before anything reads it.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# The command's console keeps the width that it finds here as it is imported; a test that wants another says so.
+os.environ.pop("COLUMNS", None)
 
 import hypothesis
 import pytest
