@@ -22,7 +22,9 @@ Made by `benchmarks/under_load.py` with the model of digest `{digest:.12}`, on {
 over the loopback interface; torch {torch}, FastAPI {fastapi}, uvicorn {uvicorn}, LitServe {litserve}, Locust
 {locust}. The load generator is Locust, in one process of its own on the same cores. Every answer is compared with
 what the model itself says of the same images. *Throughput* is of the answers (200), *goodput* of those that are right
-and came within {deadline:g} s, measured from the moment at which the request was due. Measured: {dates}.
+and came within {deadline:g} s, measured from the moment at which the request was due.
+
+Measured: {dates}.
 
 ## Against the model alone
 

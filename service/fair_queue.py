@@ -49,7 +49,7 @@ class _Portion(Generic[Owner, Item]):
 
     def cost_of(self, bucket: Hashable) -> float:
         """Cost of the items of a bucket together."""
-        return math.fsum(cost for _, cost in self.lanes.get(bucket, ()))
+        return math.fsum(cost for _, cost in self.lanes[bucket])
 
     def pop(self, bucket: Hashable) -> Item:
         lane = self.lanes[bucket]
@@ -154,11 +154,12 @@ class FairQueue(Generic[Owner, Item]):
         """The batch, and what it costs."""
         batch: list[tuple[Owner, Item]] = []
         spent = 0.0
-        left = sum(len(portion.lanes.get(bucket, ())) for portion in portions)
-        for portion in portions:
-            size, cost = len(batch) + len(portion.lanes.get(bucket, ())), spent + portion.cost_of(bucket)
+        there = [portion for portion in portions if bucket in portion.lanes]
+        left = sum(len(portion.lanes[bucket]) for portion in there)
+        for portion in there:
+            size, whole = len(batch) + len(portion.lanes[bucket]), spent + portion.cost_of(bucket)
             enough = len(batch) >= _ENOUGH * most or spent >= _ENOUGH * self._max_cost
-            if enough and (size > most or cost > self._max_cost):
+            if enough and (size > most or whole > self._max_cost):
                 self.full = True
                 return batch, spent
             while bucket in portion.lanes:
