@@ -34,7 +34,7 @@ serve: $(SERVE_STAMP)  ## serve the shipped model on HOST and PORT (127.0.0.1, 8
 setup: $(ALL_STAMP)  ## install everything into .venv: the pcdm command, all extras, the development tools
 
 test: $(ALL_STAMP)  ## run the test suite (ARGS: more arguments for pytest)
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(ALL_STAMP)  ## check style and formatting
 	$(BIN)/ruff check .

@@ -73,7 +73,8 @@ class FairQueue(Generic[Owner, Item]):
     The first in order leads a batch, and its dearest bucket is the batch's bucket; the others fill it up, in the same
     order. Several takers are so done with an owner soonest: what takes longest begins first, and what is left evens
     out. (Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math. 1969.) Whom a batch that is nearly
-    full has no room for as a whole waits for the next one, as a part of it would be answered no sooner.
+    full has no room for as a whole, but one of its own would have, waits for the next one, as a part of it would be
+    answered no sooner.
 
     Args:
         max_items: Most items of a batch.
@@ -157,9 +158,10 @@ class FairQueue(Generic[Owner, Item]):
         there = [portion for portion in portions if bucket in portion.lanes]
         left = sum(len(portion.lanes[bucket]) for portion in there)
         for portion in there:
-            size, whole = len(batch) + len(portion.lanes[bucket]), spent + portion.cost_of(bucket)
+            size, whole = len(portion.lanes[bucket]), portion.cost_of(bucket)
             enough = len(batch) >= _ENOUGH * most or spent >= _ENOUGH * self._max_cost
-            if enough and (size > most or whole > self._max_cost):
+            fits_alone = size <= most and whole <= self._max_cost
+            if enough and fits_alone and (len(batch) + size > most or spent + whole > self._max_cost):
                 self.full = True
                 return batch, spent
             while bucket in portion.lanes:

@@ -36,3 +36,8 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"PCDM_DATA_DIR names no folder: {folder}")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file: where two processes share the tests by files, neither is left with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")

@@ -113,6 +113,11 @@ def test_an_owner_is_parted_where_the_batch_would_be_half_empty_without_it() -> 
     assert owners_of(queue_of(8, a=["x"] * 5, b=["x"] * 5).take()) == ["a"] * 5 + ["b"] * 3
 
 
+def test_an_owner_with_more_than_a_batch_fills_what_is_nearly_full() -> None:
+    queue = queue_of(100, a=["x"] * 6, b=["x"] * 20)
+    assert owners_of(queue.take(lambda _: 8)) == ["a"] * 6 + ["b"] * 2
+
+
 def test_an_owner_is_not_parted_where_its_batch_would_cost_too_much() -> None:
     queue = queue_of(100, max_cost=8, a=["x"] * 3, b=["x"] * 3, c=["x"] * 3)
     assert owners_of(queue.take()) == ["a"] * 3 + ["b"] * 3
