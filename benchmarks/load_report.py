@@ -34,7 +34,8 @@ ratios is **{ratio:.2f}**.
 The generator took {share:.1%} of a core.
 
 One request after the other to a model that computes nothing, through the same processes: median
-**{overhead:.1f} ms**, 99th percentile {overhead99:.1f} ms ({noop:,} requests of one image).
+**{overhead:.1f} ms**, 99th percentile {overhead99:.1f} ms (medians of rounds of {noop:,} requests of one image, of
+which the medians were {overheads} ms).
 
 ## Beside other servers
 
@@ -107,8 +108,9 @@ def report(document: dict[str, Any], picture: str) -> str:
         through=_listed(through["through_http"]),
         ratio=through["ratio"],
         share=through["generator_cpu_share"],
-        overhead=1000 * document["overhead"]["p50"],
-        overhead99=1000 * document["overhead"]["p99"],
+        overhead=1000 * median(document["overhead"]["p50"]),
+        overhead99=1000 * median(document["overhead"]["p99"]),
+        overheads=", ".join(f"{1000 * one:.1f}" for one in document["overhead"]["p50"]),
         noop=document["overhead"]["requests"],
         calls=document["fast"],
         peer=document["side_by_side"]["litserve"],
