@@ -75,7 +75,7 @@ workers, once each for 20 s; 1x is {peer_capacity:.1f} requests/s here:
 ## Memory
 
 {memory_requests:,} requests of {memory_calls} network calls from 8 clients, after a tenth as many to warm up, on
-{memory_processor}, {memory_date}: all processes of the service together had {first:.0f} MB before and {last:.0f} MB
+{memory_processor}: all processes of the service together had {first:.0f} MB before and {last:.0f} MB
 after, **{growth:+.1%}** (memory of their own, without what they share).
 """
 
@@ -129,7 +129,6 @@ def report(document: dict[str, Any], picture: str) -> str:
         memory_requests=memory["requests"] * 10 // 11,
         memory_calls=memory["network_calls"],
         memory_processor=memory["processor"],
-        memory_date=document["dates"]["memory"],
         first=memory["resident"][0] / 1e6,
         last=memory["resident"][-1] / 1e6,
         growth=memory["growth"],

@@ -35,11 +35,8 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
         """Refuse what there would be no room for if it were a single image; what else is wrong is told later."""
         query = request.query_params
         with contextlib.suppress(ProblemError, ValueError):
-            served = engine.ready(query.get("model"))
-            if not served.batcher.backlog:  # there is room, and nobody else to save time for
-                return
             admit(
-                served,
+                engine.ready(query.get("model")),
                 cast(FidelityName, query.get("fidelity", "fast")),
                 query.get("detector"),
                 images=1,
