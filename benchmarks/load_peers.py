@@ -25,10 +25,11 @@ from fastapi import FastAPI, File, UploadFile
 from numpy.typing import NDArray
 from PIL import Image
 
+from pcdm_core.listening import listen
 from pcdm_core.scoring import CascadeScorer, Fidelity, Score, Unit, UnitResult
-from service import Settings, create_app
-from service.http_protocol import SERVER_OPTIONS
+from service import Settings
 from service.served_model import load_for_verdicts
+from service.server import run
 
 WAIT = 0.005
 """How long a LitServe batch waits for more images, seconds."""
@@ -118,8 +119,8 @@ def main(kind: str, model: Path, port: int) -> None:
         case "plain":
             uvicorn.run(plain(model), port=port, log_level="warning")
         case "noop":
-            app = create_app(Settings(model=model, port=port), load=IdleScorer.from_pretrained)
-            uvicorn.run(app, port=port, log_level="warning", access_log=False, **SERVER_OPTIONS)
+            with listen("127.0.0.1", port, "another port") as listener:
+                run(Settings(model=model, port=port), listener, load=IdleScorer.from_pretrained)
         case "litserve":
             images, seconds, workers = told
             batched = Batched(model, int(images), max(1, torch.get_num_threads() // int(workers)))

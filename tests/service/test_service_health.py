@@ -47,7 +47,7 @@ def test_the_command_logs_nothing_but_json_where_it_is_told_to(tmp_path: Path) -
     lines = [json.loads(line) for line in running.log.read_text().splitlines()]
     [request] = [line for line in lines if line.get("route") == "/healthz"]
     assert request["request_id"] == answer.headers["x-request-id"]
-    assert {"pcdm_core.cli.serve", "service.model_host", "service.worker", "uvicorn.error"} <= {
+    assert {"service.server", "service.model_host", "service.worker", "uvicorn.error"} <= {
         one["logger"] for one in lines
     }
     assert "secret" not in running.log.read_text()
