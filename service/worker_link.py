@@ -5,17 +5,17 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import pickle
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Final
 
 from pcdm_core.scoring import Unit, UnitResult
+from service.frames import FrameProtocol, packed
 from service.runner import ModelFailedError, NotRunError, RefusedError, WorkerDiedError
 from service.worker_process import Failed, Loaded, Ran, Refused, UnitRunner, serve_units
 
@@ -28,9 +28,6 @@ _log: Final = logging.getLogger(__name__)
 # imports at the first derivative: in a worker, that would hold up a batch for a second or two.
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["service.worker_process", "torch.fx.experimental.symbolic_shapes"])
-# Bytes that the pipe takes in whether or not the worker reads them: as long as no more may lie there unread, no thread
-# is needed to wait for it.
-_AT_ONCE: Final = 131_072
 # How often OpenMP's threads look whether they may go on before they sleep. Its own default is to look for ever: that is
 # no faster where nothing else runs, and many times slower where anything does, as the one that waits takes the
 # processor of the one that it waits for.
@@ -63,19 +60,15 @@ class _Given:
 
     Attributes:
         answer: Comes with its results.
-        size: Bytes, of which it may have read none.
         limit: Seconds that it may run, if there is a limit.
     """
 
     answer: asyncio.Future[list[UnitResult]]
-    size: int
     limit: float | None
 
 
 class WorkerLink:
     """One worker process, from its start to its end. All methods belong to the event loop.
-
-    A thread of its own starts the process, receives from it, and is the only one to close the pipe.
 
     Attributes:
         alive: Whether it has been started, or will be, and has not ended.
@@ -92,37 +85,40 @@ class WorkerLink:
         self._alarm: asyncio.TimerHandle | None = None
         self._killed = False
         self._hung: str | None = None
-        self._sender = ThreadPoolExecutor(1, "worker's sender")  # one thread, so that all is sent in order
-        self._sent: Future[None] | None = None  # by that thread, at last
+        self._transport: asyncio.WriteTransport | None = None
         _set_spins()
-        self._pipe, self._far_end = _CONTEXT.Pipe()
+        self._near_end, self._far_end = socket.socketpair()
         arguments = (self._far_end, load, folder)
         self._process = _CONTEXT.Process(target=serve_units, args=arguments, name="pcdm worker", daemon=True)
-        threading.Thread(target=self._live, name="worker", daemon=True).start()
+        self._living = self._loop.create_task(self._live())
 
-    def _live(self) -> None:
-        with self._pipe:
+    async def _live(self) -> None:
+        lost: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._transport, _ = await self._loop.create_unix_connection(
+            lambda: FrameProtocol(self._receive, lost), sock=self._near_end
+        )
+        with contextlib.closing(self._transport):
             try:
-                with self._far_end:
-                    self._process.start()
-                if self._killed:  # while it was being started
-                    self._process.kill()
-                while True:
-                    self._post(self._receive, self._pipe.recv())
-            except EOFError:
-                fault = "the worker ended"
-            except Exception as error:  # whatever it was, those who wait must hear of it
-                fault = f"the worker cannot be talked to any more: {error!r}"
-            self._post(self._bury, fault)
-            if self._process.pid is not None:
-                self._process.join(1)
-                self._process.kill()  # where it lives on without its pipe
-                self._process.join()
-        self._post(self._finish)
+                await _in_thread(self._start)
+                error = await lost
+            except Exception as raised:  # whatever it was, those who wait must hear of it
+                error = raised
+        self._bury("the worker ended" if error is None else f"the worker cannot be talked to any more: {error!r}")
+        await _in_thread(self._end)
+        if not self.ended.done():
+            self.ended.set_result(None)
 
-    def _post(self, call: Callable[..., None], *arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody waits
-            self._loop.call_soon_threadsafe(call, *arguments)
+    def _start(self) -> None:
+        with self._far_end:
+            self._process.start()
+        if self._killed:  # while it was being started
+            self._process.kill()
+
+    def _end(self) -> None:
+        if self._process.pid is not None:
+            self._process.join(1)
+            self._process.kill()  # where it lives on without its end
+            self._process.join()
 
     def _receive(self, message: Loaded | Refused | Ran | Failed) -> None:
         future: asyncio.Future[Any] = self._given.popleft().answer if self._given else self.loaded
@@ -160,11 +156,6 @@ class WorkerLink:
         if limit is not None:
             self._alarm = self._loop.call_later(limit, self._give_up, limit, "run a batch")
 
-    def _finish(self) -> None:
-        self._sender.shutdown(wait=False)
-        if not self.ended.done():
-            self.ended.set_result(None)
-
     @property
     def pid(self) -> int | None:
         """Of the process, once it has been started."""
@@ -177,8 +168,8 @@ class WorkerLink:
 
     async def run(self, units: Sequence[Unit], limit: float | None) -> list[UnitResult]:
         """As `Runner.run`."""
-        data = _pickled(list(units))
-        given = _Given(self._loop.create_future(), len(data), limit)
+        data = packed(list(units))
+        given = _Given(self._loop.create_future(), limit)
         self._given.append(given)
         if given is self._given[0]:
             self._watch()
@@ -203,7 +194,7 @@ class WorkerLink:
     async def stop(self, grace: float) -> None:
         """Let it finish its batch, for at most `grace` seconds."""
         if self.alive and self.loaded.done():
-            self._send(_pickled(None))
+            self._send(packed(None))
             await asyncio.wait([self.ended], timeout=grace)
         self.kill()
         await self.ended
@@ -216,16 +207,31 @@ class WorkerLink:
 
     def _send(self, data: bytes) -> None:
         """Send it after all that was sent before, without waiting for the worker to read."""
-        waits = self._sent is not None and not self._sent.done()
-        if waits or sum(one.size for one in self._given) > _AT_ONCE:
-            self._sent = self._sender.submit(self._write, data)
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+async def _in_thread(call: Callable[[], None]) -> None:
+    """Call it in a thread of its own: nobody waits for that where this process ends, nor for a place in a pool."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
         else:
-            self._write(data)
+            done.set_exception(error)
 
-    def _write(self, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # it has ended, which its own thread finds out
-            self._pipe.send_bytes(data)
+    def work() -> None:
+        error: Exception | None = None
+        try:
+            call()
+        except Exception as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody waits
+            loop.call_soon_threadsafe(settle, error)
 
-
-def _pickled(message: list[Unit] | None) -> bytes:
-    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    threading.Thread(target=work, name="worker", daemon=True).start()
+    await done

@@ -2,16 +2,17 @@
 
 import contextlib
 import signal
+import socket
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
 from pcdm_core.model import UnavailableError
 from pcdm_core.scoring import Unit, UnitResult
 from service.allocator import keep_freed_memory
+from service.frames import packed, read_frame
 
 __all__ = ["Failed", "Loaded", "Ran", "Refused", "UnitRunner", "serve_units"]
 
@@ -80,12 +81,11 @@ class Failed:
     trace: str
 
 
-def serve_units(pipe: Connection, load: Callable[[Path], UnitRunner], folder: Path) -> None:
+def serve_units(end: socket.socket, load: Callable[[Path], UnitRunner], folder: Path) -> None:
     """Load the model, then run every batch that is sent; return when told to (``None``) or when nobody is left to tell.
 
     Args:
-        pipe: To the process that started this one. Only the two ends of it write to it: what is unpickled here was
-            pickled there.
+        end: To the process that started this one.
         load: Turns the model's folder into what runs units.
         folder: Of the model.
     """
@@ -93,18 +93,19 @@ def serve_units(pipe: Connection, load: Callable[[Path], UnitRunner], folder: Pa
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     keep_freed_memory()
-    with contextlib.suppress(EOFError, OSError):  # the other end was closed, or its process killed
+    # The other end may be closed at any time, or its process killed.
+    with contextlib.suppress(EOFError, OSError), end, end.makefile("rb") as sent:
         try:
             runner = load(folder)
         except UnavailableError as error:
-            pipe.send(Refused(str(error)))
+            end.sendall(packed(Refused(str(error))))
             return
         except Exception:
-            pipe.send(Failed(traceback.format_exc()))
+            end.sendall(packed(Failed(traceback.format_exc())))
             return
-        pipe.send(Loaded(runner.digest, runner.device))
-        while (units := pipe.recv()) is not None:
-            pipe.send(_run(runner, units))
+        end.sendall(packed(Loaded(runner.digest, runner.device)))
+        while (units := read_frame(sent)) is not None:
+            end.sendall(packed(_run(runner, units)))
 
 
 def _run(runner: UnitRunner, units: list[Unit]) -> Ran | Failed:
