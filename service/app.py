@@ -98,10 +98,11 @@ def create_app(
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(TelemetryMiddleware, telemetry=telemetry)
+    # First, as routes are tried one after the other.
+    app.include_router(score_router(engine, settings, Decoder(settings.decode_limits, threads), telemetry))
     app.include_router(health_router(engine))
     if health is None:
         app.include_router(metrics_router(telemetry.metrics.registry))
-    app.include_router(score_router(engine, settings, Decoder(settings.decode_limits, threads), telemetry))
     app.include_router(models_router(engine, settings))
     app.include_router(inference_router(engine, settings, threads, telemetry))
     tell_problems_alone(app)

@@ -23,7 +23,14 @@ class Asked:
 
 
 def admit(
-    model: ServedModel, fidelity: FidelityName, detector: str | None, *, images: int, most: int, until: float
+    model: ServedModel,
+    fidelity: FidelityName,
+    detector: str | None,
+    *,
+    images: int,
+    most: int,
+    until: float,
+    room_for: int = 0,
 ) -> Asked:
     """What is asked for by these names, if so many images may be scored in that way now, and until then.
 
@@ -34,6 +41,7 @@ def admit(
         images: In the request.
         most: In any request.
         until: When the answer should be ready, by the event loop's clock.
+        room_for: Images for which there was room a moment ago: it is not asked again for them.
 
     Raises:
         ProblemError: The 422 that names the fidelities, or detectors, that it has, or the 413 for more than `most`
@@ -48,7 +56,8 @@ def admit(
     if images > most:
         detail = f"{images} images are more than the limit of {most} in one request"
         raise ProblemError(413, "too-many-images", detail)
-    model.batcher.check_room(images, settings, until, scorer)
+    if images > room_for:
+        model.batcher.check_room(images, settings, until, scorer)
     return Asked(scorer, settings)
 
 

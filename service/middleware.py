@@ -23,6 +23,7 @@ __all__ = [
 
 # What is safe to repeat in a header and in a log line.
 _ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_RAW_HEADERS: Final = tuple((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
 
 
 class HttpMiddleware(ABC):
@@ -65,9 +66,8 @@ class SecurityHeadersMiddleware(HttpMiddleware):
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in _RAW_HEADERS if one[0] not in own)]
             await send(message)
 
         await self._app(scope, receive, send_guarded)

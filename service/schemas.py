@@ -1,14 +1,25 @@
 """What the service answers, as types."""
 
+from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pcdm_core.likelihood import Divergence, Method, NoiseKind, Rule
-from pcdm_core.scoring import FidelityName
+from pcdm_core.scoring import Fidelity, FidelityName
 from service.examples import problem_example, score_example
 
-__all__ = ["Errors", "Finite", "Health", "ImageScore", "Problem", "ScoreAnswer", "ServedFidelity", "problem_responses"]
+__all__ = [
+    "Errors",
+    "Finite",
+    "Health",
+    "ImageScore",
+    "Problem",
+    "ScoreAnswer",
+    "ServedFidelity",
+    "problem_responses",
+    "served_fidelity",
+]
 
 # A value that is not a number has no form in JSON; answering `null` for it would hide a fault.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -39,6 +50,12 @@ class ServedFidelity(_Answer):
     noise: NoiseKind
     replicates: int
     activations: bool = Field(default=False, description="Whether what is in the networks' middle was looked at too.")
+
+
+@lru_cache(maxsize=64)  # there are few, and every answer has one
+def served_fidelity(name: FidelityName, fidelity: Fidelity) -> ServedFidelity:
+    """A fidelity as it is told."""
+    return ServedFidelity(name=name, **fidelity.settings())
 
 
 class Errors(_Answer):

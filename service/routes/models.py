@@ -6,7 +6,7 @@ from service.engine import Engine
 from service.model_host import ModelHost
 from service.model_schemas import DetectorInfo, ModelInfo, ModelList
 from service.problems import ProblemError
-from service.schemas import ServedFidelity, problem_responses
+from service.schemas import problem_responses, served_fidelity
 from service.served_model import ServedScorer
 from service.settings import Settings
 
@@ -64,7 +64,7 @@ def _info(host: ModelHost) -> ModelInfo:
         image_shape=current.image_shape,
         scales=scorer.scales,
         parameters=scorer.parameters,
-        fidelities=[ServedFidelity(name=name, **one.settings()) for name, one in scorer.fidelities.items()],
+        fidelities=[served_fidelity(name, one) for name, one in scorer.fidelities.items()],
         device=current.runners.device,
         detectors=[_detector(name, one, current.alpha_of(one)) for name, one in detectors.items()],
     )

@@ -14,7 +14,7 @@ from service.decoding import Decoder
 from service.engine import Engine
 from service.problems import ProblemError
 from service.refusing_route import refusing_route
-from service.schemas import Errors, ImageScore, ScoreAnswer, ServedFidelity, problem_responses
+from service.schemas import Errors, ImageScore, ScoreAnswer, problem_responses, served_fidelity
 from service.settings import Settings
 from service.telemetry import Telemetry
 
@@ -43,6 +43,7 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
                 most=settings.max_images,
                 until=due(asked_by(request.headers), settings.request_timeout_ms, engine.lag),
             )
+            request.state.room_for = 1
 
     router = APIRouter(route_class=refusing_route(check_room))
 
@@ -82,7 +83,13 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
         request.state.images = len(files)
         with engine.serving(model) as served:
             async with deadline(timeout_ms, settings.request_timeout_ms, engine.lag) as until:
-                asked = admit(served, fidelity, detector, images=len(files), most=settings.max_images, until=until)
+                asked = admit(
+                    *(served, fidelity, detector),
+                    images=len(files),
+                    most=settings.max_images,
+                    until=until,
+                    room_for=getattr(request.state, "room_for", 0),
+                )
                 names = [file.filename or f"files[{index}]" for index, file in enumerate(files)]
                 with telemetry.span("decode", **{"pcdm.images": len(files)}):
                     prepared = [
@@ -96,7 +103,7 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
         answer = ScoreAnswer(
             model=served.name,
             digest=served.scorer.digest,
-            fidelity=ServedFidelity(name=fidelity, **asked.fidelity.settings()),
+            fidelity=served_fidelity(fidelity, asked.fidelity),
             detector=asked.scorer.detector,
             alpha=served.alpha_of(asked.scorer),
             results=[_result(name, image, one) for name, image, one in zip(names, prepared, scores, strict=True)],
