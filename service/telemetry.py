@@ -20,7 +20,14 @@ from service.logs import current_request, fields
 from service.metrics import Metrics
 from service.middleware import HttpMiddleware
 from service.observer import DispatchReason, Observer, Passage
-from service.tracing import TRACE_RESPONSE_HEADER, child_span, exporting_provider, request_span, tracer_of
+from service.tracing import (
+    TRACE_RESPONSE_HEADER,
+    child_span,
+    exporting_provider,
+    is_recorded,
+    request_span,
+    tracer_of,
+)
 
 __all__ = ["NO_TELEMETRY", "Telemetry", "TelemetryMiddleware"]
 
@@ -84,7 +91,9 @@ class _ModelObserver(Observer):
         self._tracer = tracer
 
     def queued(self, units: int) -> Passage:
-        """Begin a span of the wait."""
+        """Begin a span of the wait, of a request that is recorded."""
+        if not is_recorded():
+            return Passage()
         return _TracedPassage(self._tracer, self._model, units)
 
     def ran(self, units: int, reason: DispatchReason, seconds: float) -> None:

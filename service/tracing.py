@@ -8,7 +8,8 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +20,15 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 from starlette.datastructures import Headers
 
-__all__ = ["TRACE_RESPONSE_HEADER", "Trace", "child_span", "exporting_provider", "request_span", "tracer_of"]
+__all__ = [
+    "TRACE_RESPONSE_HEADER",
+    "Trace",
+    "child_span",
+    "exporting_provider",
+    "is_recorded",
+    "request_span",
+    "tracer_of",
+]
 
 TRACE_RESPONSE_HEADER: Final = "traceresponse"
 """Of the W3C's draft "Trace Context: response header"; the recommendation itself leaves the answer open."""
@@ -69,9 +78,21 @@ def request_span(tracer: Tracer, headers: Headers, method: str) -> Iterator[tupl
         yield span, found
 
 
+def is_recorded() -> bool:
+    """Whether anybody will see the span of the request that is being handled, and so those of its parts."""
+    return trace.get_current_span().is_recording()
+
+
+def child_span(tracer: Tracer, name: str, **attributes: AttributeValue) -> AbstractContextManager[None]:
+    """A span of a part of the request, if that is recorded.
+
+    What went wrong is told by its kind: messages may name files.
+    """
+    return _recorded_span(tracer, name, attributes) if is_recorded() else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
-def child_span(tracer: Tracer, name: str, **attributes: AttributeValue) -> Iterator[None]:
-    """A span of a part of the request. What went wrong is told by its kind: messages may name files."""
+def _recorded_span(tracer: Tracer, name: str, attributes: Mapping[str, AttributeValue]) -> Iterator[None]:
     with tracer.start_as_current_span(
         name, attributes=attributes, record_exception=False, set_status_on_exception=False
     ) as span:
