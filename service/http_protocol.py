@@ -1,7 +1,7 @@
 """What the server itself refuses, before there is a request: as the application would, and in a time of its own."""
 
 import asyncio
-import uuid
+import secrets
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -178,7 +178,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if not is_answered:
-            request_id = uuid.uuid4().hex
+            request_id = secrets.token_hex(16)
             body = problem_of(status, slug, detail, request_id).model_dump_json(exclude_none=True).encode()
             headers = {
                 **SECURITY_HEADERS,

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-import uuid
+import secrets
 from abc import ABC, abstractmethod
 from typing import Final
 
@@ -47,7 +47,7 @@ class RequestIdMiddleware(HttpMiddleware):
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put the id in the request's state and in the answer's header."""
         offered = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
-        request_id = offered if _ACCEPTED_ID.fullmatch(offered) else uuid.uuid4().hex
+        request_id = offered if _ACCEPTED_ID.fullmatch(offered) else secrets.token_hex(16)
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
