@@ -99,6 +99,8 @@ class Batcher:
         Raises:
             OverloadedError: As `score`.
         """
+        if not self._jobs:  # nobody to wait for
+            return
         of_image = self._image_costs.get((scorer or self._scorer, settings), {})
         costs = {bucket: images * cost for bucket, cost in of_image.items()}
         self._admission.check(math.fsum(costs.values()), ahead=self._dispatcher.ahead_of(costs), within=_left(until))

@@ -34,6 +34,7 @@ TRACE_RESPONSE_HEADER: Final = "traceresponse"
 """Of the W3C's draft "Trace Context: response header"; the recommendation itself leaves the answer open."""
 
 _log: Final = logging.getLogger(__name__)
+_TRACE_PARENT: Final = "traceparent"
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _SERVICE_NAME: Final = "pcdm"
 
@@ -66,6 +67,9 @@ def tracer_of(provider: TracerProvider | None) -> Tracer:
 @contextlib.contextmanager
 def request_span(tracer: Tracer, headers: Headers, method: str) -> Iterator[tuple[Span, Trace]]:
     """A span that continues the caller's trace, or begins one where the caller sent none or a malformed one."""
+    if _TRACE_PARENT not in headers and _is_nobodys(tracer):
+        yield trace.INVALID_SPAN, Trace(trace.format_trace_id(_random(128)), trace.format_span_id(_random(64)), False)
+        return
     caller = _caller(headers)
     # Its own context is ignored: nothing but the header says what a request belongs to.
     span = tracer.start_span(method, context=caller, kind=SpanKind.SERVER)
@@ -145,12 +149,17 @@ def _wanted() -> bool:
     return True
 
 
+def _is_nobodys(tracer: Tracer) -> bool:
+    """Whether its spans go nowhere."""
+    return isinstance(tracer, trace.ProxyTracer) and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
 def _caller(headers: Headers) -> Context:
     """What the caller's headers say, or nothing."""
-    offered = headers.getlist("traceparent")
+    offered = headers.getlist(_TRACE_PARENT)
     if len(offered) != 1:  # which of them?
         return Context()
-    return _PROPAGATOR.extract({"traceparent": offered, "tracestate": headers.getlist("tracestate")}, Context())
+    return _PROPAGATOR.extract({_TRACE_PARENT: offered, "tracestate": headers.getlist("tracestate")}, Context())
 
 
 def _random(bits: int) -> int:

@@ -52,3 +52,59 @@ async def test_what_follows_the_answer_is_not_cut_off() -> None:
 
     answer = await httpx.AsyncClient(transport=httpx.ASGITransport(HangUpMiddleware(app))).get("http://s")
     assert (answer.text, cleaned_up) == ("done", True)
+
+
+async def test_a_request_without_a_body_is_given_up_too() -> None:
+    ended: list[BaseException] = []
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            ended.append(error)
+            raise
+
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(_message: Any) -> None:
+        raise AssertionError("there is no answer")
+
+    async with asyncio.timeout(10):
+        await HangUpMiddleware(app)({"type": "http", "headers": []}, receive, send)
+    assert len(ended) == 1
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_a_request_that_is_cancelled_from_outside_stays_so() -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": True}
+
+    async def send(_message: Any) -> None:
+        raise AssertionError("there is no answer")
+
+    handling = asyncio.create_task(HangUpMiddleware(app)({"type": "http", "headers": []}, receive, send))
+    await asyncio.sleep(0.01)
+    handling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+
+
+async def test_whoever_asks_for_more_than_the_body_waits_until_the_client_has_gone() -> None:
+    told: list[str] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        told.append((await receive())["type"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+        told.append((await receive())["type"])
+
+    answer = await httpx.AsyncClient(transport=httpx.ASGITransport(HangUpMiddleware(app))).get("http://s")
+    assert (answer.status_code, told) == (204, ["http.request", "http.disconnect"])

@@ -119,7 +119,8 @@ def test_only_when_no_model_can_be_loaded_has_the_engine_failed() -> None:
     assert str(engine.failure) == "a"
 
 
-async def test_the_states_of_a_model() -> None:
+async def test_the_states_of_a_model(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     gate = threading.Event()
     runners: list[Any] = []
 
@@ -143,6 +144,7 @@ async def test_the_states_of_a_model() -> None:
         gate.set()
         await until_ready(client)
         assert await state() == ("ready", None)
+        await until(lambda: "serving tiny" in caplog.text)
         runners[0].fall()
         assert await state() == ("restarting", "the worker that runs the model is being started")
         runners[0].rise()
