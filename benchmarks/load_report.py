@@ -89,6 +89,14 @@ times a second.
 """
 
 
+def _dates(measured: dict[str, str]) -> str:
+    """What was measured on which day; `measured` is the day of each part."""
+    days: dict[str, list[str]] = {}
+    for part, day in sorted(measured.items()):
+        days.setdefault(day, []).append(part.replace("_", " "))
+    return "; ".join(f"on {day} {', '.join(parts)}" for day, parts in sorted(days.items()))
+
+
 def report(document: dict[str, Any], picture: str) -> str:
     through, servers = document["throughput"], document["side_by_side"]["servers"]
     ratios = _ratios(servers["pcdm"], servers["litserve"])
@@ -96,7 +104,7 @@ def report(document: dict[str, Any], picture: str) -> str:
     own, memory = servers["pcdm"], document["memory"]
     twice, minute = own["2.0"], document["side_by_side"]["minute"]
     page = REPORT.format(
-        dates=", ".join(f"{part.replace('_', ' ')} on {day}" for part, day in sorted(document["dates"].items())),
+        dates=_dates(document["dates"]),
         digest=document["digest"],
         processor=document["machine"]["processor"],
         cores=document["machine"]["cores"],
