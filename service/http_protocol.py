@@ -76,7 +76,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _feed_again(self, rest: bytes) -> None:
         """Parse the head without its wish for another protocol, for which the parser has stopped before the body."""
-        line = b" ".join((self.parser.get_method(), self.url, b"HTTP/1.1"))
+        version = self.parser.get_http_version().encode()
+        line = b" ".join((self.parser.get_method(), self.url, b"HTTP/" + version))
         fields = [b": ".join(field) for field in self.headers if field[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)

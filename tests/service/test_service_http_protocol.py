@@ -68,6 +68,11 @@ async def test_a_wish_for_a_web_socket_is_not_granted(connection: Connection) ->
     assert await connection.ask(HEALTH) == 200
 
 
+async def test_an_old_client_that_wishes_so_stays_one(connection: Connection) -> None:
+    connection.writer.write(b"GET /healthz HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    assert read_answer(await connection.reader.read()).status_code == 200
+
+
 async def test_an_address_with_a_host_is_of_this_one(connection: Connection) -> None:
     assert await connection.ask(b"GET http://evil/healthz HTTP/1.1\r\nHost: s\r\n\r\n") == 200
     assert await connection.ask(b"GET http://evil/score HTTP/1.1\r\nHost: s\r\n\r\n") == 405
