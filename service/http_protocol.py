@@ -67,12 +67,15 @@ class GuardedProtocol(HttpToolsProtocol):
         self._forget()
 
     def _feed(self, data: bytes) -> None:
+        rest = None
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._feed_again(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self._object(error)
+        if rest is not None:  # not while an exception is handled: it would take the place of the next one's cause
+            self._feed_again(rest)
 
     def _feed_again(self, rest: bytes) -> None:
         """Parse the head without its wish for another protocol, for which the parser has stopped before the body."""
@@ -177,6 +180,7 @@ class GuardedProtocol(HttpToolsProtocol):
         is_answered = self._is_under_way and self.cycle.response_started
         if self.cycle is not None:
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False  # or it would write where nothing may be written any more
             self.cycle.message_event.set()
         if not is_answered:
             request_id = secrets.token_hex(16)
@@ -193,7 +197,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self.loop.call_later(_GRACE_SECONDS, self.transport.close)
+        # A client that reads nothing would keep open what is closed only when all is written.
+        self.loop.call_later(_GRACE_SECONDS, self.transport.abort)
 
 
 def _too_large() -> _HeadError:

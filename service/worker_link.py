@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,36 +87,47 @@ class WorkerLink:
         self._killed = False
         self._hung: str | None = None
         self._transport: asyncio.WriteTransport | None = None
+        self._process: ForkServerProcess | None = None
         _set_spins()
-        self._near_end, self._far_end = socket.socketpair()
-        arguments = (self._far_end, load, folder)
-        self._process = _CONTEXT.Process(target=serve_units, args=arguments, name="pcdm worker", daemon=True)
-        self._living = self._loop.create_task(self._live())
+        self._living = self._loop.create_task(self._live(load, folder))
 
-    async def _live(self) -> None:
-        lost: asyncio.Future[Exception | None] = self._loop.create_future()
-        self._transport, _ = await self._loop.create_unix_connection(
-            lambda: FrameProtocol(self._receive, lost), sock=self._near_end
-        )
-        with contextlib.closing(self._transport):
-            try:
-                await _in_thread(self._start)
-                error = await lost
-            except Exception as raised:  # whatever it was, those who wait must hear of it
-                error = raised
+    async def _live(self, load: Callable[[Path], UnitRunner], folder: Path) -> None:
+        try:
+            error = await self._talk(load, folder)
+        except Exception as raised:  # whatever it was, those who wait must hear of it
+            error = raised
         self._bury("the worker ended" if error is None else f"the worker cannot be talked to any more: {error!r}")
-        await _in_thread(self._end)
+        try:
+            await _in_thread(self._end)
+        except Exception:
+            _log.exception("the end of the worker cannot be waited for")
+            self.kill()
         if not self.ended.done():
             self.ended.set_result(None)
 
+    async def _talk(self, load: Callable[[Path], UnitRunner], folder: Path) -> Exception | None:
+        """Start it, and hear it to its end; returns what was wrong with what was heard, if anything was."""
+        lost: asyncio.Future[Exception | None] = self._loop.create_future()
+        near_end, far_end = socket.socketpair()
+        with far_end, near_end:
+            self._transport, _ = await self._loop.create_unix_connection(
+                lambda: FrameProtocol(self._receive, lost), sock=near_end
+            )
+            with contextlib.closing(self._transport):
+                arguments = (far_end, load, folder)
+                self._process = _CONTEXT.Process(target=serve_units, args=arguments, name="pcdm worker", daemon=True)
+                await _in_thread(self._start)
+                far_end.close()  # or it would never be lost
+                return await lost
+
     def _start(self) -> None:
-        with self._far_end:
-            self._process.start()
+        assert self._process is not None
+        self._process.start()
         if self._killed:  # while it was being started
             self._process.kill()
 
     def _end(self) -> None:
-        if self._process.pid is not None:
+        if self._process is not None and self._process.pid is not None:
             self._process.join(1)
             self._process.kill()  # where it lives on without its end
             self._process.join()
@@ -159,12 +171,12 @@ class WorkerLink:
     @property
     def pid(self) -> int | None:
         """Of the process, once it has been started."""
-        return self._process.pid
+        return None if self._process is None else self._process.pid
 
     @property
     def exit_code(self) -> int | None:
         """Minus the signal that killed it, or its status; None before its end, and if it was never started."""
-        return self._process.exitcode
+        return None if self._process is None else self._process.exitcode
 
     async def run(self, units: Sequence[Unit], limit: float | None) -> list[UnitResult]:
         """As `Runner.run`."""
@@ -202,7 +214,7 @@ class WorkerLink:
     def kill(self) -> None:
         """End it at once."""
         self._killed = True
-        if self._process.pid is not None:
+        if self._process is not None and self._process.pid is not None:
             self._process.kill()
 
     def _send(self, data: bytes) -> None:

@@ -337,6 +337,7 @@ RAW: list[tuple[str, bytes, int, str | None]] = [
     ("trailer-endless", _HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * 200_000, 400, NOT_HTTP),
     ("trailers-endless", _HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 30_000, 400, NOT_HTTP),
     ("length-and-chunks", _HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello", 400, NOT_HTTP),
+    ("encoding-empty", _HEAD + b"Transfer-Encoding:\r\nContent-Length: 1\r\n\r\na", 400, NOT_HTTP),
     ("encoding-unknown", _HEAD + b"Transfer-Encoding: gzip\r\n\r\n", 400, NOT_HTTP),
     ("connect", b"CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\nConnection: close\r\n\r\n", 400, NOT_HTTP),
 ]

@@ -78,6 +78,13 @@ async def test_an_address_with_a_host_is_of_this_one(connection: Connection) -> 
     assert await connection.ask(b"GET http://evil/score HTTP/1.1\r\nHost: s\r\n\r\n") == 405
 
 
+async def test_what_is_wrong_after_such_a_wish_is_told(connection: Connection) -> None:
+    wish = b"POST /score HTTP/1.1\r\nHost: s\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    connection.writer.write(wish + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: a\r\n" * 30_000)
+    problem = check_problem(read_answer(await connection.reader.read()), 400)
+    assert problem["detail"] == "the head of the request is larger than 65,536 bytes"
+
+
 # Several at a time
 
 
@@ -155,3 +162,30 @@ async def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(
     connection.writer.write(head + b"\r\n\r\n")
     assert await connection.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert await connection.ask(body) == 200
+
+
+async def test_a_client_that_waits_to_be_asked_and_sends_no_http_leaves_nothing_behind(server: Listening) -> None:
+    before = asyncio.all_tasks()
+    sent = b"POST /score HTTP/1.1\r\nHost: s\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    check_problem(read_answer(await server.send(sent)), 400)
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_a_refused_client_that_reads_nothing_is_cut_off() -> None:
+    lost = asyncio.Event()
+
+    class Flooding(GuardedProtocol):
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(bytes(2**25))  # more than both ends take in
+            super().data_received(data)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            lost.set()
+
+    async with listening(SteeredModel(), protocol=Flooding) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
+        writer.write(b"\x00\r\n\r\n")
+        async with asyncio.timeout(10):
+            await lost.wait()
+        writer.close()

@@ -367,6 +367,22 @@ async def test_a_worker_that_cannot_be_started_is_told(folder: Path, caplog: pyt
     assert "lambda" in caplog.text
 
 
+@pytest.mark.parametrize("call", ["socket.socketpair", "threading.Thread.start"])
+async def test_a_worker_that_lacks_what_it_needs_for_a_moment_is_started_again(
+    folder: Path, scorer: FragileScorer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("too many of them")
+
+    async with working(folder, scorer.digest) as worker:
+        pid = await until_up(worker)
+        with monkeypatch.context() as lacking:
+            lacking.setattr(call, fail)
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: "too many of them" in caplog.text)
+        assert await until_up(worker) != pid
+
+
 async def test_stopping_ends_the_process(folder: Path, scorer: FragileScorer, caplog: pytest.LogCaptureFixture) -> None:
     async with working(folder, scorer.digest) as worker:
         pid = await until_up(worker)
