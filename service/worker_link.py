@@ -9,6 +9,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -225,25 +226,16 @@ class WorkerLink:
 
 async def _in_thread(call: Callable[[], None]) -> None:
     """Call it in a thread of its own: nobody waits for that where this process ends, nor for a place in a pool."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: Exception | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()  # who waits may be cancelled, the call may not
 
     def work() -> None:
-        error: Exception | None = None
         try:
             call()
-        except Exception as raised:
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop was closed, so nobody waits
-            loop.call_soon_threadsafe(settle, error)
+        except Exception as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
 
     threading.Thread(target=work, name="worker", daemon=True).start()
-    await done
+    await asyncio.wrap_future(done)
