@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 __all__ = ["Admission", "DrainRate", "OverloadedError", "Reserve", "Ticket"]
 
@@ -26,6 +26,11 @@ class OverloadedError(RuntimeError):
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"too much work is waiting; there should be room in {retry_after} s")
         self.retry_after = retry_after
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """The one that tells of about so many seconds, neither of none nor of very many."""
+        return cls(min(max(1, math.ceil(seconds)), _LONGEST_RETRY))
 
 
 class DrainRate:
@@ -133,14 +138,16 @@ class Ticket:
         left: Cost of its units that are not finished.
         within: Seconds that it had when it was admitted.
         admitted: When that was, by the clock of the one who admits.
+        behind: Whether anything was before it: one that is alone may take as long as it will.
         telling: Whether it says something of how much time to keep back: it would have been refused for more, and no
             more turned out to be to do than was planned.
     """
 
-    def __init__(self, cost: float, within: float, admitted: float, *, telling: bool) -> None:
+    def __init__(self, cost: float, within: float, admitted: float, *, behind: bool, telling: bool) -> None:
         self.left = cost
         self.within = within
         self.admitted = admitted
+        self.behind = behind
         self.telling = telling
 
     def finish(self, cost: float) -> None:
@@ -166,7 +173,7 @@ class Admission:
             would have their answers in the last hundredth of their time.
     """
 
-    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float], *, reserve: float = 0.1) -> None:
+    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float], *, reserve: float = 0.04) -> None:
         self._limit = limit
         self._rate = rate
         self._clock = clock
@@ -184,7 +191,7 @@ class Admission:
         # What would be taken whatever is kept back, as nothing is before it or there is time enough, may be late for
         # many reasons, but not for this one.
         telling = ahead > 0 and ahead + cost > self._rate.cost(self._reserve.rest(within))
-        ticket = Ticket(cost, within, self._clock(), telling=telling)
+        ticket = Ticket(cost, within, self._clock(), behind=ahead > 0, telling=telling)
         self._tickets.add(ticket)
         return ticket
 
@@ -205,7 +212,21 @@ class Admission:
             min(ahead + cost - self._rate.cost(self._reserve.left(within)), ahead),
         )
         if excess > 0:
-            raise OverloadedError(min(max(1, math.ceil(self._rate.seconds(excess))), _LONGEST_RETRY))
+            raise OverloadedError.after(self._rate.seconds(excess))
+
+    def check_still(self, ticket: Ticket, needed: float) -> None:
+        """Make sure that a request, of which nothing much was done yet, would still be in time.
+
+        Args:
+            ticket: Of it.
+            needed: Seconds that it takes from now on, at least.
+
+        Raises:
+            OverloadedError: It would not, as those before it took longer than was foretold.
+        """
+        late = self._clock() + needed - ticket.admitted - self._reserve.left(ticket.within)
+        if late > 0 and ticket.behind:
+            raise OverloadedError.after(late)
 
     def release(self, ticket: Ticket) -> None:
         """Forget a request: answered, or given up."""

@@ -1,5 +1,6 @@
 """How many units a batch is worth: more of them keep others waiting, and beyond some number gain nothing."""
 
+import functools
 import itertools
 import math
 from collections import deque
@@ -101,6 +102,7 @@ def _largest_of(size_class: int) -> int:
     return (2 + (size_class + 1) % 2 << (size_class - 1) // 2) if size_class else 1
 
 
+@functools.cache
 def _class_of(size: int) -> int:
     """The class of a size of at least 1."""
     return next(known for known in itertools.count() if _largest_of(known) >= size)

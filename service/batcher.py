@@ -69,6 +69,7 @@ class Batcher:
         self._jobs: set[Job] = set()
         self._dispatcher = Dispatcher(
             runners,
+            self._admission,
             rate,
             self._ended,
             max_batch=max_batch,

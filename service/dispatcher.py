@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Final
 
 from pcdm_core.scoring import Unit, UnitResult
-from service.admission import DrainRate
+from service.admission import Admission, DrainRate, OverloadedError
 from service.batch_sizes import BatchSizes
 from service.fair_queue import FairQueue
 from service.job import Item, Job
@@ -39,16 +39,22 @@ class _Held:
 
     Attributes:
         cost: Of it.
+        expected: Seconds that it takes, about; None if that is not known.
         began: When that was; None before.
         ended: Comes when the worker is done with it.
         turn: Comes when it is time to send the next one: then at the latest.
     """
 
-    def __init__(self, cost: float, began: float | None) -> None:
+    def __init__(self, cost: float, expected: float | None, began: float | None) -> None:
         self.cost = cost
+        self.expected = expected
         self.began = began
         self.ended = asyncio.Event()
         self.turn = asyncio.Event()
+
+    def left(self, now: float) -> float:
+        """About the seconds until it ends; none where that is not known."""
+        return 0.0 if self.expected is None or self.began is None else max(0.0, self.began + self.expected - now)
 
     def end(self) -> None:
         self.ended.set()
@@ -63,6 +69,7 @@ class Dispatcher:
 
     Args:
         runners: What runs the batches, each one at a time.
+        admission: Says who would be too late.
         rate: Learns how fast that is.
         settle: Is told how each batch ended, and says the cost of what was run.
         max_batch: Most units of one batch, and most cost of it.
@@ -75,6 +82,7 @@ class Dispatcher:
     def __init__(
         self,
         runners: Runners,
+        admission: Admission,
         rate: DrainRate,
         settle: Callable[[Batch, Outcome], float],
         *,
@@ -84,6 +92,7 @@ class Dispatcher:
         observer: Observer,
     ) -> None:
         self._runners = runners
+        self._admission = admission
         self._rate = rate
         self._settle = settle
         self._max_batch = max_batch
@@ -142,6 +151,7 @@ class Dispatcher:
             await self._waiting.wait()
             idle = idle and runner.up
             await runner.until_up()
+            self._refuse_late(held[0].left(self._clock()) if held else 0.0)
             batch = self._queue.take(self._sizes.worthwhile, takers=self._runners.up, running=self._under_way)
             if not batch:
                 self._waiting.clear()
@@ -150,22 +160,54 @@ class Dispatcher:
                 continue
             units = [job.units[item.index] for job, item in batch]
             cost = self._latest[units[0].bucket] = math.fsum(unit.cost for unit in units)
-            own = _Held(cost, None if held else self._clock())
+            for (job, _), unit in zip(batch, units, strict=True):
+                job.begun += unit.cost
+            expected = self._sizes.seconds(units[0].bucket, len(units))
+            own = _Held(cost, expected, None if held else self._clock())
             held.append(own)
             running = asyncio.create_task(self._run(runner, batch, units, own, self._reason(batch, idle)))
             self._tasks.add(running)
             running.add_done_callback(self._tasks.discard)
             if held[0] is not own:
                 await held[0].ended.wait()
-            await self._turn(own, self._sizes.seconds(units[0].bucket, len(units)))
+            await self._turn(own)
 
-    async def _turn(self, running: _Held, expected: float | None) -> None:
+    def _refuse_late(self, wait: float) -> None:
+        """Refuse who would not be in time any more even if it were the next, before most of its work is done for it.
+
+        Args:
+            wait: Seconds until the next batch runs.
+        """
+        batches = self._next_batches()
+        for job in self._queue.owners:
+            if not job.mostly_waits:
+                continue
+            try:
+                self._admission.check_still(job.ticket, wait + self._soonest(self._queue.counts(job), batches))
+            except OverloadedError as error:
+                self._queue.discard(job)
+                job.fail(error)
+
+    def _next_batches(self) -> dict[Hashable, tuple[int, float]]:
+        """The size of the next batch of each bucket, and the seconds that it takes: none where that is not known."""
+        sizes = {bucket: min(count, self._sizes.worthwhile(bucket)) for bucket, count in self._queue.counts().items()}
+        return {bucket: (size, self._sizes.seconds(bucket, size) or 0.0) for bucket, size in sizes.items()}
+
+    def _soonest(self, own: Mapping[Hashable, int], batches: Mapping[Hashable, tuple[int, float]]) -> float:
+        """Seconds that units take that are the next, by how many they are of each bucket; of a solver its next step."""
+        longest = max(batches[bucket][1] for bucket in own)
+        whole = math.fsum(
+            seconds * max(1.0, own[bucket] / size) for bucket, (size, seconds) in batches.items() if bucket in own
+        )
+        return max(longest, whole / max(1, self._runners.up))
+
+    async def _turn(self, running: _Held) -> None:
         """Wait until it is time for the next batch."""
-        if expected is None or running.began is None:
+        if running.expected is None or running.began is None:
             await running.turn.wait()
             return
-        lead = _AHEAD * expected
-        wait = running.began + expected - lead - self._clock()
+        lead = _AHEAD * running.expected
+        wait = running.left(self._clock()) - lead
         early = asyncio.get_running_loop().call_later(max(0.0, wait), self._look_ahead, running, lead)
         try:
             await running.turn.wait()

@@ -1,7 +1,7 @@
 """Who runs next: waiting items of many owners, grouped by bucket, taken fairly. No clock, no I/O, no lock."""
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
@@ -112,6 +112,18 @@ class FairQueue(Generic[Owner, Item]):
         """Forget an owner, and everything it still has waiting."""
         self._waiting.pop(owner, None)
         self._asked.pop(owner, None)
+
+    @property
+    def owners(self) -> list[Owner]:
+        """Those who wait."""
+        return list(self._waiting)
+
+    def counts(self, owner: Owner | None = None) -> Counter[Hashable]:
+        """Items that wait in each bucket: of one owner, who waits, or of all."""
+        found: Counter[Hashable] = Counter()
+        for portion in self._portions() if owner is None else self._waiting[owner]:
+            found.update({bucket: len(lane) for bucket, lane in portion.lanes.items()})
+        return found
 
     def ahead_of(self, cost: float) -> float:
         """Cost of what would run before the last item of an owner who came now and wanted so much."""

@@ -1,6 +1,7 @@
 """A request on its way through the batches."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class Job:
 
     Attributes:
         steps: That each unit has taken, or is taking.
+        begun: Cost of what batches have had of it.
     """
 
     def __init__(
@@ -37,9 +39,16 @@ class Job:
         self.units = list(units)
         self.costs = costs
         self.steps = [1] * len(units)
+        self.begun = 0.0
+        self._whole = math.fsum(costs)
         self.ticket = ticket
         self.results: dict[int, UnitResult] = {}
         self.done = done
+
+    @property
+    def mostly_waits(self) -> bool:
+        """Whether no batch has had most of its work yet, which can still be saved."""
+        return 2 * self.begun < self._whole
 
     def fail(self, error: Exception) -> None:
         """End it without an answer, unless it has ended."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pcdm_core.scoring import Unit, UnitResult
+from service.allocator import ask_for_huge_pages
 from service.frames import FrameProtocol, packed
 from service.runner import ModelFailedError, NotRunError, RefusedError, WorkerDiedError
 from service.worker_process import Failed, Loaded, Ran, Refused, UnitRunner, serve_units
@@ -36,8 +37,9 @@ _CONTEXT.set_forkserver_preload(["service.worker_process", "torch.fx.experimenta
 _SPINS: Final = "10000"
 
 
-def _set_spins() -> None:
-    # Read by OpenMP as it is loaded: by the server that workers are forked from, before the first of them.
+def _set_environment() -> None:
+    # Read by OpenMP and by the C library as they are loaded: by the server that workers are forked from.
+    ask_for_huge_pages()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
@@ -51,7 +53,7 @@ def give_way(niceness: int) -> None:
     Args:
         niceness: By which to lower this thread's priority, at least 0. Workers keep the present one.
     """
-    _set_spins()
+    _set_environment()
     forkserver.ensure_running()  # which the workers have their priority from
     os.nice(niceness)
 
@@ -89,7 +91,7 @@ class WorkerLink:
         self._hung: str | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._process: ForkServerProcess | None = None
-        _set_spins()
+        _set_environment()
         self._living = self._loop.create_task(self._live(load, folder))
 
     async def _live(self, load: Callable[[Path], UnitRunner], folder: Path) -> None:

@@ -1,5 +1,6 @@
 """How much may wait, and when to come again, by a clock that the test moves."""
 
+import contextlib
 import random
 
 import pytest
@@ -303,4 +304,36 @@ def test_a_request_with_more_to_do_than_was_planned_says_nothing(admission: Admi
         ticket.prolong()
         ticket.finish(2)
         admission.release(ticket)
+    assert most_ahead(admission) == 18
+
+
+@pytest.mark.parametrize(("needed", "refused"), [(0.006, False), (0.0065, True)])
+def test_who_waits_is_refused_when_too_little_is_left_of_its_time(clock: Clock, needed: float, refused: bool) -> None:
+    admission = Admission(1000, rate_of((1, 2000)), clock, reserve=0.1)
+    ticket = admission.admit(2, ahead=5, within=WITHIN)
+    clock.now += 0.0028
+    with pytest.raises(OverloadedError) if refused else contextlib.nullcontext():
+        admission.check_still(ticket, needed)
+
+
+def test_who_is_refused_after_a_while_hears_how_late_it_would_be(admission: Admission, clock: Clock) -> None:
+    ticket = admission.admit(2, ahead=5, within=WITHIN)
+    clock.now += 2.5
+    with pytest.raises(OverloadedError) as caught:
+        admission.check_still(ticket, 0.0)
+    assert caught.value.retry_after == 3
+
+
+def test_who_had_nobody_before_it_is_not_refused_later(admission: Admission, clock: Clock) -> None:
+    ticket = admission.admit(2, ahead=0, within=WITHIN)
+    clock.now += WITHIN
+    admission.check_still(ticket, 1.0)
+
+
+def test_who_was_refused_after_a_while_says_nothing(admission: Admission, clock: Clock) -> None:
+    ticket = admission.admit(2, ahead=most_ahead(admission), within=WITHIN)
+    clock.now += 0.9 * WITHIN
+    with pytest.raises(OverloadedError):
+        admission.check_still(ticket, WITHIN)
+    admission.release(ticket)
     assert most_ahead(admission) == 18

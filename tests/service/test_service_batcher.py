@@ -208,7 +208,17 @@ async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
 async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late(steps: int, kept: bool) -> None:
     scorer = SteeredScorer()
     now = 0.0
-    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+
+    class Slow(InThread):
+        """The batch of a single unit takes longer than any request may."""
+
+        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+            nonlocal now
+            results = await super().run(units, limit=limit)
+            now = 100.0 if len(units) == 1 else now
+            return results
+
+    batcher = Batcher(scorer, Runners([Slow(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
     first = start(batcher, 1, 2)
     await until(scorer.started.is_set)
     now = 0.1  # twenty units a second
@@ -222,11 +232,76 @@ async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late(steps:
     soon = asyncio.get_running_loop().time() + 0.4  # five units take most of that
     asked = asyncio.create_task(batcher.score(images, ONE_CALL, soon))
     await until(lambda: batcher.backlog == 5)
-    now = 100.0
     scorer.gate.set()
     await asyncio.gather(running, asked)
     assert len(scorer.batches) == 3 + steps
-    assert (batcher._admission._reserve.left(10) < 9) == kept
+    assert (batcher._admission._reserve.left(10) < 9.5) == kept
+    await batcher.stop()
+
+
+@pytest.mark.parametrize(("waited", "refused"), [(0.25, False), (0.35, True)])
+async def test_who_cannot_be_in_time_any_more_is_refused_before_anything_runs(waited: float, refused: bool) -> None:
+    scorer = SteeredScorer()
+    now = 0.0
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    first = start(batcher, 1, 2)
+    await until(scorer.started.is_set)
+    now = 0.1  # two units take as long
+    scorer.gate.set()
+    await first
+    scorer.gate.clear()
+    scorer.started.clear()
+    running = start(batcher, 3, 4, 5, 6)
+    await until(scorer.started.is_set)
+    soon = asyncio.get_running_loop().time() + 0.45
+    asked = asyncio.create_task(batcher.score(images_of(7, 8), ONE_CALL, soon))
+    await until(lambda: len(batcher._dispatcher) == 2)
+    now += waited
+    scorer.gate.set()
+    await running
+    if refused:
+        with pytest.raises(OverloadedError):
+            await asked
+    else:
+        assert bits(await asked) == [7, 8]
+    assert batcher.backlog == 0
+    await batcher.stop()
+    assert scorer.batches == [[1, 2], [3, 4, 5, 6]] + [[7, 8]] * (not refused)
+
+
+@pytest.mark.parametrize(("max_batch", "refused"), [(4, False), (2, True)])
+async def test_who_has_had_most_of_its_work_is_not_refused(max_batch: int, refused: bool) -> None:
+    """It is answered a little late at worst, and the time of the batches that it had is spent."""
+    scorer = SteeredScorer()
+    now = 0.0
+
+    class Slow(InThread):
+        """Each batch of several takes longer than any request may."""
+
+        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+            nonlocal now
+            results = await super().run(units, limit=limit)
+            now += 0.1 if len(units) == 1 else 1.0
+            return results
+
+    runners = Runners([Slow(scorer.run)])
+    batcher = Batcher(scorer, runners, max_batch=max_batch, max_queue_cost=1000, clock=lambda: now)
+    scorer.gate.set()
+    await start(batcher, 1)
+    scorer.gate.clear()
+    scorer.started.clear()
+    running = start(batcher, 1)
+    await until(scorer.started.is_set)
+    soon = asyncio.get_running_loop().time() + 0.9
+    asked = asyncio.create_task(batcher.score(images_of(2, 3, 4, 5, 6, 7), ONE_CALL, soon))
+    await until(lambda: len(batcher._dispatcher) == 6)
+    scorer.gate.set()
+    await running
+    if refused:
+        with pytest.raises(OverloadedError):
+            await asked
+    else:
+        assert bits(await asked) == [2, 3, 4, 5, 6, 7]
     await batcher.stop()
 
 
@@ -272,7 +347,17 @@ async def test_an_image_costs_as_much_as_it_was_seen_to() -> None:
 async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -> None:
     scorer = SteeredScorer()
     now = 0.0
-    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+
+    class Slow(InThread):
+        """The batch of a single unit takes longer than any request may."""
+
+        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+            nonlocal now
+            results = await super().run(units, limit=limit)
+            now = 100.0 if len(units) == 1 else now
+            return results
+
+    batcher = Batcher(scorer, Runners([Slow(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
     first = start(batcher, 1, 2)
     await until(scorer.started.is_set)
     now = 0.1  # twenty units a second

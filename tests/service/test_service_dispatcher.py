@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from service_doubles import ONE_CALL, InThread, images_of, until
 
 from pcdm_core.scoring import Unit, UnitResult
-from service.admission import DrainRate, Ticket
+from service.admission import Admission, DrainRate, Ticket
 from service.dispatcher import Batch, Dispatcher, Outcome
 from service.job import Item, Job
 from service.observer import Observer
@@ -57,7 +59,7 @@ class Settled:
 def put(dispatcher: Dispatcher, count: int) -> None:
     """Let units wait that cost 1 each, of a request of their own."""
     units = [Unit(index, images_of(1)[0], 1, 0, 0, ONE_CALL, 1.0, ("bucket",)) for index in range(count)]
-    ticket = Ticket(count, 10.0, 0.0, telling=False)
+    ticket = Ticket(count, math.inf, 0.0, behind=False, telling=False)
     passage = Observer().queued(count)
     job = Job(units, [1.0] * count, ticket, asyncio.get_running_loop().create_future(), passage)
     for index in range(count):
@@ -68,7 +70,10 @@ def put(dispatcher: Dispatcher, count: int) -> None:
 async def dispatching(runner: OneByOne, settled: Settled) -> AsyncIterator[Dispatcher]:
     """A dispatcher that knows how long a batch takes, and has none."""
     rate = DrainRate()
-    dispatcher = Dispatcher(Runners([runner]), rate, settled, max_batch=1, batch_limit=None, observer=Observer())
+    admission = Admission(math.inf, rate, time.monotonic)
+    dispatcher = Dispatcher(
+        *(Runners([runner]), admission, rate, settled), max_batch=1, batch_limit=None, observer=Observer()
+    )
     put(dispatcher, 1)
     await until(lambda: len(runner.began) == 1)
     await asyncio.sleep(SECONDS)

@@ -62,6 +62,14 @@ def test_what_would_run_before_a_newcomer_is_known() -> None:
     assert [queue.ahead_of(cost) for cost in (0.5, 1, 2, 1000)] == [0, 1, 5, 103]
 
 
+def test_what_waits_is_counted_by_bucket_of_one_owner_or_of_all() -> None:
+    queue = queue_of(2, a=["x", "x", "x", "y"], b=["y"])
+    assert queue.owners == ["a", "b"]
+    assert (queue.counts("a"), queue.counts()) == ({"x": 3, "y": 1}, {"x": 3, "y": 2})
+    assert owners_of(queue.take()) == ["b", "a"]
+    assert (queue.owners, queue.counts()) == (["a"], {"x": 3})
+
+
 def test_a_batch_holds_one_bucket() -> None:
     queue = queue_of(8, a=["x", "y", "x"], b=["y"])
     assert queue.take() == [("b", 0), ("a", 1)]
