@@ -79,7 +79,7 @@ class DrainRate:
 
     def of_one(self, seconds: float) -> float:
         """About how much one worker finishes in that time; without limit before anything was measured."""
-        return seconds * self._cost / self._seconds if self._cost > 0 else math.inf
+        return seconds * self._cost / self._seconds if self._cost > 0 and self._seconds > 0 else math.inf
 
 
 class Reserve:
@@ -138,7 +138,7 @@ class Ticket:
         left: Cost of its units that are not finished.
         within: Seconds that it had when it was admitted.
         admitted: When that was, by the clock of the one who admits.
-        behind: Whether anything was before it: one that is alone may take as long as it will.
+        behind: Whether anything was before it.
         telling: Whether it says something of how much time to keep back: it would have been refused for more, and no
             more turned out to be to do than was planned.
     """
@@ -215,7 +215,7 @@ class Admission:
             raise OverloadedError.after(self._rate.seconds(excess))
 
     def check_still(self, ticket: Ticket, needed: float) -> None:
-        """Make sure that a request, of which nothing much was done yet, would still be in time.
+        """Make sure that an admitted request would still be in time.
 
         Args:
             ticket: Of it.
@@ -225,7 +225,7 @@ class Admission:
             OverloadedError: It would not, as those before it took longer than was foretold.
         """
         late = self._clock() + needed - ticket.admitted - self._reserve.left(ticket.within)
-        if late > 0 and ticket.behind:
+        if late > 0:
             raise OverloadedError.after(late)
 
     def release(self, ticket: Ticket) -> None:

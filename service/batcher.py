@@ -122,7 +122,8 @@ class Batcher:
 
         Raises:
             ModelFailedError: The model failed on one of these images, or on a batch shared with them.
-            OverloadedError: Too much work waits already, in all or for an answer in time.
+            OverloadedError: Too much work waits already, in all or for an answer in time; or what was before it took
+                longer than was foretold, and most of its work is still to be done.
             WorkerDiedError: The worker died twice of one of these images.
             StoppedError: The batcher was stopped first.
         """

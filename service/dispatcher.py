@@ -65,7 +65,8 @@ class Dispatcher:
     """The way of units through the workers. All methods belong to the event loop.
 
     A batch leaves at once when a worker is idle; while all are busy, or not up, the queue fills. Where more waits than
-    the workers do meanwhile, one that will soon be done is sent its next batch ahead.
+    the workers do meanwhile, one that will soon be done is sent its next batch ahead. A request that cannot be in time
+    any more fails with an `OverloadedError` before a batch has most of its work.
 
     Args:
         runners: What runs the batches, each one at a time.
@@ -178,10 +179,9 @@ class Dispatcher:
         Args:
             wait: Seconds until the next batch runs.
         """
-        batches = self._next_batches()
-        for job in self._queue.owners:
-            if not job.mostly_waits:
-                continue
+        those = [job for job in self._queue.owners if job.may_be_refused]
+        batches = self._next_batches() if those else {}
+        for job in those:
             try:
                 self._admission.check_still(job.ticket, wait + self._soonest(self._queue.counts(job), batches))
             except OverloadedError as error:

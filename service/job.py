@@ -46,9 +46,12 @@ class Job:
         self.done = done
 
     @property
-    def mostly_waits(self) -> bool:
-        """Whether no batch has had most of its work yet, which can still be saved."""
-        return 2 * self.begun < self._whole
+    def may_be_refused(self) -> bool:
+        """Whether anything was before it, and no batch has had most of its work, which can still be saved.
+
+        One that nothing was before may take as long as it will: it would not be sooner another time.
+        """
+        return self.ticket.behind and 2 * self.begun < self._whole
 
     def fail(self, error: Exception) -> None:
         """End it without an answer, unless it has ended."""

@@ -1,6 +1,7 @@
 """How much may wait, and when to come again, by a clock that the test moves."""
 
 import contextlib
+import math
 import random
 
 import pytest
@@ -71,6 +72,11 @@ def test_workers_that_are_there_share_what_is_to_be_done() -> None:
 
 def test_nothing_is_foretold_before_anything_was_measured() -> None:
     assert rate_of().seconds(10) == 0
+
+
+def test_nothing_is_foretold_where_the_clock_did_not_move() -> None:
+    rate = rate_of((0.0, 5))
+    assert (rate.seconds(1), rate.cost(1)) == (0, math.inf)
 
 
 def test_cost_is_admitted_up_to_the_limit() -> None:
@@ -322,12 +328,6 @@ def test_who_is_refused_after_a_while_hears_how_late_it_would_be(admission: Admi
     with pytest.raises(OverloadedError) as caught:
         admission.check_still(ticket, 0.0)
     assert caught.value.retry_after == 3
-
-
-def test_who_had_nobody_before_it_is_not_refused_later(admission: Admission, clock: Clock) -> None:
-    ticket = admission.admit(2, ahead=0, within=WITHIN)
-    clock.now += WITHIN
-    admission.check_still(ticket, 1.0)
 
 
 def test_who_was_refused_after_a_while_says_nothing(admission: Admission, clock: Clock) -> None:

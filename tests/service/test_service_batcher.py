@@ -305,6 +305,22 @@ async def test_who_has_had_most_of_its_work_is_not_refused(max_batch: int, refus
     await batcher.stop()
 
 
+async def test_who_had_nobody_before_it_is_not_refused_however_little_time_it_has() -> None:
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    now = 0.0
+    runner = InThread(scorer.run)
+    batcher = Batcher(scorer, Runners([runner]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    await start(batcher, 1)
+    runner.fall()
+    asked = asyncio.create_task(batcher.score(images_of(2), ONE_CALL, asyncio.get_running_loop().time() + 0.1))
+    await until(lambda: len(batcher._dispatcher) == 1)
+    now = 1.0
+    runner.rise()
+    assert bits(await asked) == [2]
+    await batcher.stop()
+
+
 async def test_a_long_solution_lets_others_in_who_have_time_for_their_own_work() -> None:
     now = 0.0
     scorer = SteeredScorer()
