@@ -219,7 +219,7 @@ class Admission:
 
         Args:
             ticket: Of it.
-            needed: Seconds that it takes from now on, at least.
+            needed: Seconds that it takes from now on, about.
 
         Raises:
             OverloadedError: It would not, as those before it took longer than was foretold.

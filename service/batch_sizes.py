@@ -73,7 +73,7 @@ class BatchSizes:
 
     def is_small(self, bucket: Hashable, size: int) -> bool:
         """Whether there were batches of this bucket four size classes above this one, which take less for each unit."""
-        return _class_of(size) + 3 < max(self._seconds.get(bucket, [0]))
+        return _class_of(size) + 3 < max(self._seconds.get(bucket) or [0])
 
     def _soon(self, known: dict[int, float]) -> int:
         """The class of what may be done in time, by what is known: more take no less time, and no more for each."""

@@ -174,19 +174,22 @@ class Dispatcher:
             await self._turn(own)
 
     def _refuse_late(self, wait: float) -> None:
-        """Refuse who would not be in time any more even if it were the next, before most of its work is done for it.
+        """Refuse who would hardly be in time any more even if it were the next, before most of its work is done.
 
         Args:
             wait: Seconds until the next batch runs.
         """
-        those = [job for job in self._queue.owners if job.may_be_refused]
-        batches = self._next_batches() if those else {}
-        for job in those:
+        batches: dict[Hashable, tuple[int, float]] | None = None
+        for job in self._queue.owners:
+            if not job.may_be_refused:
+                continue
+            batches = batches or self._next_batches()
             try:
                 self._admission.check_still(job.ticket, wait + self._soonest(self._queue.counts(job), batches))
             except OverloadedError as error:
                 self._queue.discard(job)
                 job.fail(error)
+                batches = None  # which are smaller without it
 
     def _next_batches(self) -> dict[Hashable, tuple[int, float]]:
         """The size of the next batch of each bucket, and the seconds that it takes: none where that is not known."""
@@ -194,12 +197,15 @@ class Dispatcher:
         return {bucket: (size, self._sizes.seconds(bucket, size) or 0.0) for bucket, size in sizes.items()}
 
     def _soonest(self, own: Mapping[Hashable, int], batches: Mapping[Hashable, tuple[int, float]]) -> float:
-        """Seconds that units take that are the next, by how many they are of each bucket; of a solver its next step."""
-        longest = max(batches[bucket][1] for bucket in own)
-        whole = math.fsum(
-            seconds * max(1.0, own[bucket] / size) for bucket, (size, seconds) in batches.items() if bucket in own
-        )
-        return max(longest, whole / max(1, self._runners.up))
+        """About the seconds that a request takes whose units are the next; of a solver, its next step alone.
+
+        Args:
+            own: How many units of it wait, by bucket.
+            batches: As of `_next_batches`.
+        """
+        each = [(count / batches[bucket][0], batches[bucket][1]) for bucket, count in own.items()]
+        whole = math.fsum(seconds * max(1.0, share) for share, seconds in each)
+        return max(max(seconds for _, seconds in each), whole / max(1, self._runners.up))
 
     async def _turn(self, running: _Held) -> None:
         """Wait until it is time for the next batch."""

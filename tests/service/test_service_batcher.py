@@ -305,6 +305,43 @@ async def test_who_has_had_most_of_its_work_is_not_refused(max_batch: int, refus
     await batcher.stop()
 
 
+async def test_who_would_be_in_time_without_those_who_are_refused_stays() -> None:
+    """Together they would be a batch that takes too long for it."""
+    scorer = SteeredScorer()
+    scorer.gate.set()
+    now = 0.0
+
+    class Slow(InThread):
+        """A tenth of a second for each unit."""
+
+        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+            nonlocal now
+            results = await super().run(units, limit=limit)
+            now += 0.1 * len(units)
+            return results
+
+    runner = Slow(scorer.run)
+    batcher = Batcher(scorer, Runners([runner]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    for count in (1, 3, 4):
+        await start(batcher, *range(count))
+    scorer.gate.clear()
+    scorer.started.clear()
+    running = start(batcher, 1, 1)
+    await until(scorer.started.is_set)
+    soon = asyncio.get_running_loop().time()
+    late = asyncio.create_task(batcher.score(images_of(2, 3, 4), ONE_CALL, soon + 10))
+    await until(lambda: len(batcher._dispatcher) == 3)
+    other = asyncio.create_task(batcher.score(images_of(5), ONE_CALL, soon + 20))
+    await until(lambda: len(batcher._dispatcher) == 4)
+    now += 18.8  # too late for the first, and for a batch of four
+    scorer.gate.set()
+    await running
+    with pytest.raises(OverloadedError):
+        await late
+    assert bits(await other) == [5]
+    await batcher.stop()
+
+
 async def test_who_had_nobody_before_it_is_not_refused_however_little_time_it_has() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
