@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from statistics import median
 from typing import Final
 
@@ -46,21 +46,22 @@ class BatchSizes:
 
     def learn(self, bucket: Hashable, size: int, seconds: float) -> None:
         """Note how long a batch took."""
-        of_bucket = self._seconds.setdefault(bucket, {})
+        of_bucket, batches = self._seconds.setdefault(bucket, {}), self._batches.get(bucket, 0)
+        if batches and batches % _DOUBT == 0:
+            soon = self._soon(self._latest(of_bucket))
+            for doubtful in [known for known in of_bucket if known > soon]:
+                del of_bucket[doubtful]
         of_bucket.setdefault(_class_of(size), deque(maxlen=self._memory)).append(seconds / size)
-        self._batches[bucket] = self._batches.get(bucket, 0) + 1
+        self._batches[bucket] = batches + 1
 
     def worthwhile(self, bucket: Hashable) -> int:
         """Most units that the next batch of this bucket should have, where so many wait."""
         seconds = self._seconds.get(bucket)
         if not seconds:
             return self._most
-        soon = self._soon({size: median(list(own)[-_LATEST:]) for size, own in seconds.items()})
+        soon = self._soon(self._latest(seconds))
         paying = self._paying({size: median(own) for size, own in seconds.items()})
         chosen, batches = min(soon, paying), self._batches[bucket]
-        if batches % _DOUBT == 0:
-            for doubtful in [size for size in seconds if size > soon]:
-                del seconds[doubtful]
         if batches % _TRIAL == 0:
             neighbour = chosen + (1 if batches // _TRIAL % 2 else -1)
             chosen = neighbour if 0 <= neighbour <= soon else chosen
@@ -73,7 +74,12 @@ class BatchSizes:
 
     def is_small(self, bucket: Hashable, size: int) -> bool:
         """Whether there were batches of this bucket four size classes above this one, which take less for each unit."""
-        return _class_of(size) + 3 < max(self._seconds.get(bucket) or [0])
+        return _class_of(size) + 3 < max(self._seconds.get(bucket, [0]))
+
+    @staticmethod
+    def _latest(seconds: Mapping[int, deque[float]]) -> dict[int, float]:
+        """Seconds of a unit lately, by size class."""
+        return {size: median(list(own)[-_LATEST:]) for size, own in seconds.items()}
 
     def _soon(self, known: dict[int, float]) -> int:
         """The class of what may be done in time, by what is known: more take no less time, and no more for each."""

@@ -73,6 +73,26 @@ def test_what_took_too_long_once_is_tried_again() -> None:
     assert (taken[0], taken[-1]) == (1, 64)
 
 
+def test_to_ask_changes_nothing_even_where_a_size_is_about_to_be_tried_again() -> None:
+    sizes = BatchSizes(64, longest=0.3)
+    sizes.learn("x", 64, 60)
+    for _ in range(199):
+        sizes.learn("x", 1, 0.2)
+    assert [sizes.worthwhile("x") for _ in range(3)] == [1, 1, 1]
+    sizes.learn("x", 1, 0.2)
+    assert sizes.worthwhile("x") == 64
+
+
+def test_sizes_that_are_all_forgotten_leave_the_one_that_was_just_seen() -> None:
+    sizes = BatchSizes(64, longest=0.45)
+    for _ in range(197):
+        sizes.learn("x", 4, 0.3)
+    for _ in range(4):
+        sizes.learn("x", 4, 0.9)
+        sizes.worthwhile("x")
+        assert not sizes.is_small("x", 4)
+
+
 def test_one_unit_may_take_longer() -> None:
     assert settled(BatchSizes(64, longest=0.3), 0, 2)[-1] == 1
 
