@@ -27,7 +27,7 @@ def keep_freed_memory() -> None:
 def ask_for_huge_pages() -> None:
     """Have the processes that are started from now on ask the kernel for pages of 2 MiB, where glibc (2.35) can.
 
-    Where a kernel gives them to those alone who ask for them, networks that go through hundreds of megabytes in each
-    batch are about 2 % faster with them. Tunables that a deployment has set are left as they are.
+    Networks go through hundreds of megabytes in each batch, and many kernels give larger pages to those alone who ask
+    for them. Tunables that a deployment has set are left as they are.
     """
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")

@@ -115,6 +115,28 @@ async def test_a_batch_gets_the_memory_that_the_last_one_freed(folder: Path, sco
     assert result.values[-1] < 64  # of 16,384
 
 
+class Tuned:
+    """Answers whether the C library was told how to allocate as its process was started."""
+
+    digest, device = "", "cpu"
+
+    def run(self, units: Sequence[Unit]) -> list[UnitResult]:
+        told = Path("/proc", str(os.getpid()), "environ").read_bytes()
+        return [UnitResult(np.array([float(b"GLIBC_TUNABLES=" in told)])) for _ in units]
+
+
+def load_tuned(_: Path) -> Tuned:
+    return Tuned()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process was started with")
+async def test_a_worker_is_started_with_what_asks_for_huge_pages(folder: Path, scorer: FragileScorer) -> None:
+    async with working(folder, "", load_tuned) as worker:
+        await until_up(worker)
+        (result,) = await worker.run(plan(scorer, 1))
+    assert result.values == [1]
+
+
 class Deriving:
     """Answers with the number of modules that a first derivative imports."""
 
