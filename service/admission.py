@@ -17,7 +17,7 @@ _SENDING: Final = 0.01
 
 
 class OverloadedError(RuntimeError):
-    """So much work waits that this request is not taken.
+    """So much work waits that this request is not taken, or not kept.
 
     Args:
         retry_after: Whole seconds after which there should be room, at least 1.
@@ -29,7 +29,7 @@ class OverloadedError(RuntimeError):
 
     @classmethod
     def after(cls, seconds: float) -> Self:
-        """The one that tells of about so many seconds, neither of none nor of very many."""
+        """The one that tells to come again in about so many seconds, neither at once nor in very many."""
         return cls(min(max(1, math.ceil(seconds)), _LONGEST_RETRY))
 
 

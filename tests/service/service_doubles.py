@@ -143,6 +143,15 @@ def steered(value: int) -> bytes:
     return encode(Image.fromarray(np.array([[value, 0]], dtype=np.uint8)))
 
 
+class Clock:
+    """Seconds that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class InThread:
     """A runner in a thread of this process, where a test can reach the scorer; dies where it is told to."""
 
@@ -177,6 +186,22 @@ class InThread:
 
     async def stop(self) -> None:
         self.fall()
+
+
+class Slow(InThread):
+    """A runner whose batches move a clock, by what the test says of a batch of so many units."""
+
+    def __init__(
+        self, run: Callable[[Sequence[Unit]], list[UnitResult]], clock: Clock, seconds: Callable[[int], float]
+    ) -> None:
+        super().__init__(run)
+        self._clock = clock
+        self._seconds = seconds
+
+    async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
+        results = await super().run(units, limit=limit)
+        self._clock.now += self._seconds(len(units))
+        return results
 
 
 def images_of(*values: int, bucket: int = 0) -> NDArray[np.uint8]:

@@ -7,15 +7,9 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from service_doubles import Clock
 
 from service.admission import Admission, DrainRate, OverloadedError, Reserve
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def rate_of(*batches: tuple[float, float], memory: float = 1e9) -> DrainRate:

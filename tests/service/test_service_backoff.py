@@ -1,13 +1,8 @@
 """Delays between restarts, by a clock that the test moves."""
 
+from service_doubles import Clock
+
 from service.backoff import Backoff
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_delays_double_up_to_the_longest() -> None:

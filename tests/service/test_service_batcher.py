@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
-from service_doubles import ONE_CALL, InThread, SteeredScorer, images_of, tiny_scorer, until
+from service_doubles import ONE_CALL, Clock, InThread, Slow, SteeredScorer, images_of, tiny_scorer, until
 
 from pcdm_core.scoring import FIDELITIES, Score, Unit, UnitResult
 from service.admission import OverloadedError
@@ -37,6 +37,20 @@ async def start_waiting(batcher: Batcher, waiting: int, *values: int, bucket: in
     task = start(batcher, *values, bucket=bucket)
     await until(lambda: len(batcher._dispatcher) == waiting)
     return task
+
+
+async def start_measured(batcher: Batcher, scorer: SteeredScorer, clock: Clock) -> asyncio.Task[list[Score]]:
+    """Let the batcher see twenty units a second, and return when it runs the four of the request that is returned."""
+    first = start(batcher, 1, 2)
+    await until(scorer.started.is_set)
+    clock.now += 0.1
+    scorer.gate.set()
+    await first
+    scorer.gate.clear()
+    scorer.started.clear()
+    running = start(batcher, 3, 4, 5, 6)
+    await until(scorer.started.is_set)
+    return running
 
 
 async def run(batcher: Batcher, units: Sequence[Unit]) -> list[UnitResult]:
@@ -207,27 +221,15 @@ async def test_a_batch_that_failed_says_nothing_of_the_size_that_pays() -> None:
 @pytest.mark.parametrize(("steps", "kept"), [(3, 0), (0, 1)])
 async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late(steps: int, kept: bool) -> None:
     scorer = SteeredScorer()
-    now = 0.0
-
-    class Slow(InThread):
-        """The batch of a single unit takes longer than any request may."""
-
-        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
-            nonlocal now
-            results = await super().run(units, limit=limit)
-            now = 100.0 if len(units) == 1 else now
-            return results
-
-    batcher = Batcher(scorer, Runners([Slow(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
-    first = start(batcher, 1, 2)
-    await until(scorer.started.is_set)
-    now = 0.1  # twenty units a second
-    scorer.gate.set()
-    await first
-    scorer.gate.clear()
-    scorer.started.clear()
-    running = start(batcher, 3, 4, 5, 6)
-    await until(scorer.started.is_set)
+    clock = Clock()
+    batcher = Batcher(
+        scorer,
+        Runners([Slow(scorer.run, clock, lambda size: 100.0 if size == 1 else 0.0)]),
+        max_batch=4,
+        max_queue_cost=1000,
+        clock=clock,
+    )
+    running = await start_measured(batcher, scorer, clock)
     images = np.array([[[[1, 1, steps]]]], dtype=np.uint8)
     soon = asyncio.get_running_loop().time() + 0.4  # five units take most of that
     asked = asyncio.create_task(batcher.score(images, ONE_CALL, soon))
@@ -235,28 +237,20 @@ async def test_steps_that_nobody_foresaw_do_not_make_others_count_as_late(steps:
     scorer.gate.set()
     await asyncio.gather(running, asked)
     assert len(scorer.batches) == 3 + steps
-    assert (batcher._admission._reserve.left(10) < 9.5) == kept
+    assert batcher._admission._reserve.left(10) == pytest.approx(9.1 if kept else 9.6, abs=0.01)
     await batcher.stop()
 
 
 @pytest.mark.parametrize(("waited", "refused"), [(0.25, False), (0.35, True)])
 async def test_who_cannot_be_in_time_any_more_is_refused_before_anything_runs(waited: float, refused: bool) -> None:
     scorer = SteeredScorer()
-    now = 0.0
-    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
-    first = start(batcher, 1, 2)
-    await until(scorer.started.is_set)
-    now = 0.1  # two units take as long
-    scorer.gate.set()
-    await first
-    scorer.gate.clear()
-    scorer.started.clear()
-    running = start(batcher, 3, 4, 5, 6)
-    await until(scorer.started.is_set)
+    clock = Clock()
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=clock)
+    running = await start_measured(batcher, scorer, clock)
     soon = asyncio.get_running_loop().time() + 0.45
     asked = asyncio.create_task(batcher.score(images_of(7, 8), ONE_CALL, soon))
     await until(lambda: len(batcher._dispatcher) == 2)
-    now += waited
+    clock.now += waited
     scorer.gate.set()
     await running
     if refused:
@@ -273,19 +267,9 @@ async def test_who_cannot_be_in_time_any_more_is_refused_before_anything_runs(wa
 async def test_who_has_had_most_of_its_work_is_not_refused(max_batch: int, refused: bool) -> None:
     """It is answered a little late at worst, and the time of the batches that it had is spent."""
     scorer = SteeredScorer()
-    now = 0.0
-
-    class Slow(InThread):
-        """Each batch of several takes longer than any request may."""
-
-        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
-            nonlocal now
-            results = await super().run(units, limit=limit)
-            now += 0.1 if len(units) == 1 else 1.0
-            return results
-
-    runners = Runners([Slow(scorer.run)])
-    batcher = Batcher(scorer, runners, max_batch=max_batch, max_queue_cost=1000, clock=lambda: now)
+    clock = Clock()
+    runners = Runners([Slow(scorer.run, clock, lambda size: 0.1 if size == 1 else 1.0)])
+    batcher = Batcher(scorer, runners, max_batch=max_batch, max_queue_cost=1000, clock=clock)
     scorer.gate.set()
     await start(batcher, 1)
     scorer.gate.clear()
@@ -309,19 +293,9 @@ async def test_who_would_be_in_time_without_those_who_are_refused_stays() -> Non
     """Together they would be a batch that takes too long for it."""
     scorer = SteeredScorer()
     scorer.gate.set()
-    now = 0.0
-
-    class Slow(InThread):
-        """A tenth of a second for each unit."""
-
-        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
-            nonlocal now
-            results = await super().run(units, limit=limit)
-            now += 0.1 * len(units)
-            return results
-
-    runner = Slow(scorer.run)
-    batcher = Batcher(scorer, Runners([runner]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    clock = Clock()
+    runner = Slow(scorer.run, clock, lambda size: 0.1 * size)
+    batcher = Batcher(scorer, Runners([runner]), max_batch=4, max_queue_cost=1000, clock=clock)
     for count in (1, 3, 4):
         await start(batcher, *range(count))
     scorer.gate.clear()
@@ -333,7 +307,7 @@ async def test_who_would_be_in_time_without_those_who_are_refused_stays() -> Non
     await until(lambda: len(batcher._dispatcher) == 3)
     other = asyncio.create_task(batcher.score(images_of(5), ONE_CALL, soon + 20))
     await until(lambda: len(batcher._dispatcher) == 4)
-    now += 18.8  # too late for the first, and for a batch of four
+    clock.now += 18.8  # too late for the first, and for a batch of four
     scorer.gate.set()
     await running
     with pytest.raises(OverloadedError):
@@ -345,32 +319,26 @@ async def test_who_would_be_in_time_without_those_who_are_refused_stays() -> Non
 async def test_who_had_nobody_before_it_is_not_refused_however_little_time_it_has() -> None:
     scorer = SteeredScorer()
     scorer.gate.set()
-    now = 0.0
+    clock = Clock()
     runner = InThread(scorer.run)
-    batcher = Batcher(scorer, Runners([runner]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    batcher = Batcher(scorer, Runners([runner]), max_batch=4, max_queue_cost=1000, clock=clock)
     await start(batcher, 1)
     runner.fall()
     asked = asyncio.create_task(batcher.score(images_of(2), ONE_CALL, asyncio.get_running_loop().time() + 0.1))
     await until(lambda: len(batcher._dispatcher) == 1)
-    now = 1.0
+    clock.now = 1.0
     runner.rise()
     assert bits(await asked) == [2]
     await batcher.stop()
 
 
 async def test_a_long_solution_lets_others_in_who_have_time_for_their_own_work() -> None:
-    now = 0.0
+    clock = Clock()
     scorer = SteeredScorer()
 
-    class Slow(InThread):
-        """Each batch takes a tenth of a second."""
-
-        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
-            nonlocal now
-            now += 0.1
-            return await super().run(units, limit=limit)
-
-    batcher = Batcher(scorer, Runners([Slow(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
+    batcher = Batcher(
+        scorer, Runners([Slow(scorer.run, clock, lambda _: 0.1)]), max_batch=4, max_queue_cost=1000, clock=clock
+    )
     scorer.gate.set()
     steps = np.array([[[[1, 1, 250]]]] * 4, dtype=np.uint8)
     asked = asyncio.create_task(batcher.score(steps, ONE_CALL))
@@ -399,31 +367,13 @@ async def test_an_image_costs_as_much_as_it_was_seen_to() -> None:
 
 async def test_what_cannot_be_done_in_time_is_refused_while_others_are_ahead() -> None:
     scorer = SteeredScorer()
-    now = 0.0
-
-    class Slow(InThread):
-        """The batch of a single unit takes longer than any request may."""
-
-        async def run(self, units: Sequence[Unit], *, limit: float | None = None) -> list[UnitResult]:
-            nonlocal now
-            results = await super().run(units, limit=limit)
-            now = 100.0 if len(units) == 1 else now
-            return results
-
-    batcher = Batcher(scorer, Runners([Slow(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=lambda: now)
-    first = start(batcher, 1, 2)
-    await until(scorer.started.is_set)
-    now = 0.1  # twenty units a second
-    scorer.gate.set()
-    await first
-    scorer.gate.clear()
-    scorer.started.clear()
-    running = start(batcher, 3, 4, 5, 6)
-    await until(scorer.started.is_set)
+    clock = Clock()
+    batcher = Batcher(scorer, Runners([InThread(scorer.run)]), max_batch=4, max_queue_cost=1000, clock=clock)
+    running = await start_measured(batcher, scorer, clock)
     waiting = start(batcher, 7, 8, 9, 10)
     await until(lambda: batcher.backlog == 8)
     loop = asyncio.get_running_loop()
-    # One unit waits for the running batch alone, but has three others beside it in its own; four wait for all. A tenth
+    # One unit waits for the running batch alone, but has three others beside it in its own; four wait for all. A little
     # of the time is kept back.
     for asked, seconds in ((1, 0.35), (4, 0.55)):
         with pytest.raises(OverloadedError):

@@ -4,14 +4,14 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 
 import numpy as np
 import pytest
-from service_doubles import ONE_CALL, InThread, images_of, until
+from service_doubles import ONE_CALL, Clock, InThread, images_of, until
 
 from pcdm_core.scoring import Unit, UnitResult
-from service.admission import Admission, DrainRate, Ticket
+from service.admission import Admission, DrainRate, OverloadedError, Ticket
 from service.dispatcher import Batch, Dispatcher, Outcome
 from service.job import Item, Job
 from service.observer import Observer
@@ -56,14 +56,15 @@ class Settled:
         return 0.0 if isinstance(outcome, Exception) else float(len(batch))
 
 
-def put(dispatcher: Dispatcher, count: int) -> None:
-    """Let units wait that cost 1 each, of a request of their own."""
+def put(dispatcher: Dispatcher, count: int, ticket: Ticket | None = None) -> Job:
+    """Let units wait that cost 1 each, of a request of their own: by default one that may take as long as it will."""
     units = [Unit(index, images_of(1)[0], 1, 0, 0, ONE_CALL, 1.0, ("bucket",)) for index in range(count)]
-    ticket = Ticket(count, math.inf, 0.0, behind=False, telling=False)
+    ticket = ticket or Ticket(count, math.inf, 0.0, behind=False, telling=False)
     passage = Observer().queued(count)
     job = Job(units, [1.0] * count, ticket, asyncio.get_running_loop().create_future(), passage)
     for index in range(count):
         dispatcher.put(job, Item(index))
+    return job
 
 
 @contextlib.asynccontextmanager
@@ -149,3 +150,47 @@ async def test_a_batch_that_a_worker_did_not_begin_is_told_from_the_one_it_died_
         runner.may_end.release()
         await until(lambda: len(settled.batches) == 3)
         assert [type(outcome) for _, outcome in settled.batches[1:]] == [WorkerDiedError, NotRunError]
+
+
+@pytest.mark.parametrize(
+    ("workers", "own", "seconds"),
+    [
+        (1, {"x": 2}, 0.2),  # shares its batch with others
+        (1, {"x": 8}, 0.4),  # two batches
+        (2, {"x": 8}, 0.2),  # beside one another
+        (1, {"x": 2, "y": 2}, 0.3),
+        (2, {"x": 2, "y": 2}, 0.2),  # the longer of them
+    ],
+)
+async def test_a_request_takes_its_longest_batch_or_its_part_of_all_of_them(
+    workers: int, own: dict[Hashable, int], seconds: float
+) -> None:
+    rate = DrainRate()
+    runners = Runners([OneByOne() for _ in range(workers)])
+    dispatcher = Dispatcher(
+        *(runners, Admission(math.inf, rate, time.monotonic), rate, Settled()),
+        max_batch=4,
+        batch_limit=None,
+        observer=Observer(),
+    )
+    found = dispatcher._soonest(own, {"x": (4, 0.2), "y": (4, 0.1)})
+    await dispatcher.stop()
+    assert found == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("wait", "refused"), [(9.0, False), (9.7, True)])
+async def test_who_waits_for_a_batch_that_runs_has_that_much_less_time(wait: float, refused: bool) -> None:
+    runner, clock = OneByOne(), Clock()
+    runner.fall()
+    rate = DrainRate()
+    dispatcher = Dispatcher(
+        *(Runners([runner]), Admission(math.inf, rate, clock), rate, Settled()),
+        max_batch=4,
+        batch_limit=None,
+        observer=Observer(),
+    )
+    job = put(dispatcher, 2, Ticket(2, 10.0, 0.0, behind=True, telling=False))
+    dispatcher._refuse_late(wait)
+    await dispatcher.stop()
+    assert isinstance(job.done.exception() if job.done.done() else None, OverloadedError) == refused
+    assert len(dispatcher) == (0 if refused else 2)
