@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import Final, cast
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -141,13 +141,18 @@ class BodyLimitMiddleware(HttpMiddleware):
 
 
 class HangUpMiddleware(HttpMiddleware):
-    """Cancels the handling of a request whose client has hung up, whatever it is waiting for."""
+    """Cancels the handling of a request whose client has hung up, whatever it is waiting for.
+
+    The application hears of that itself while it reads the body, and stops to listen then: from there on, or from the
+    beginning where there is no body, this one does.
+    """
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and listen ahead of the application: it stops to listen once it has the body."""
-        # One message: a client is read no faster than the application reads.
-        messages: asyncio.Queue[Message] = asyncio.Queue(1)
+        """Pass the request on, in the same task, as one more takes its time."""
+        handling = cast(asyncio.Task[None], asyncio.current_task())
+        listening: asyncio.Task[Message] | None = None
         answered = hung_up = False
+        kept: list[Message] = []
 
         async def send_noting(message: Message) -> None:
             nonlocal answered
@@ -155,24 +160,36 @@ class HangUpMiddleware(HttpMiddleware):
             answered = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
-        async def listen() -> None:
+        async def hear() -> Message:
             nonlocal hung_up
-            while not hung_up:
-                message = await receive()
-                if message["type"] == "http.disconnect" and not answered:
-                    hung_up = True
-                    handling.cancel()
-                await messages.put(message)
-                if answered:
-                    return
+            message = await receive()
+            if message["type"] == "http.disconnect" and not (answered or hung_up):
+                hung_up = True
+                handling.cancel()
+                await asyncio.sleep(0)  # where it ends, if it was the handling itself that heard
+            return message
 
-        body = UnreadBody(scope, messages.get, send_noting)
-        handling = asyncio.ensure_future(self._app(scope, body.receive, body.send))
-        listening = asyncio.create_task(listen())
+        async def receive_part() -> Message:
+            nonlocal listening
+            if kept:
+                return kept.pop()
+            if listening is not None:
+                return await asyncio.shield(listening)
+            message = await hear()
+            if not message.get("more_body", False):
+                listening = asyncio.create_task(hear())  # there is nothing else to come
+            return message
+
+        body = UnreadBody(scope, receive_part, send_noting)
         try:
-            await handling
+            if not body.is_unread:
+                kept.append(await receive_part())
+            await self._app(scope, body.receive, body.send)
         except asyncio.CancelledError:
-            if not hung_up:
+            if not hung_up or handling.cancelling() > 1:
                 raise
         finally:
-            listening.cancel()
+            if hung_up:
+                handling.uncancel()
+            if listening is not None:
+                listening.cancel()

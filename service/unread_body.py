@@ -24,24 +24,27 @@ class UnreadBody:
         scope: Of the request.
         receive: The only one to receive by, from now on.
         send: Takes the answer.
+
+    Attributes:
+        is_unread: Whether there is a body of which not all has been read.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         self._receive = receive
         self._send = send
-        self._is_unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        self.is_unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         self._closes = False
 
     async def receive(self) -> Message:
         """Receive, and note the end of the body."""
         message = await self._receive()
-        self._is_unread = message["type"] == "http.request" and message.get("more_body", False)
+        self.is_unread = message["type"] == "http.request" and message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
         """Send, and read the rest of the body before the last part of an answer that has come early."""
-        if message["type"] == "http.response.start" and self._is_unread:
+        if message["type"] == "http.response.start" and self.is_unread:
             self._closes = True
             MutableHeaders(scope=message)["Connection"] = "close"
         if message["type"] == "http.response.body" and self._closes and not message.get("more_body", False):
@@ -53,7 +56,7 @@ class UnreadBody:
     async def _throw_away(self) -> None:
         try:
             async with asyncio.timeout(_LONGEST_SECONDS):
-                while self._is_unread:
+                while self.is_unread:
                     async with asyncio.timeout(_IDLE_SECONDS):
                         await self.receive()
         except TimeoutError:

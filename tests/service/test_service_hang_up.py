@@ -108,3 +108,48 @@ async def test_whoever_asks_for_more_than_the_body_waits_until_the_client_has_go
 
     answer = await httpx.AsyncClient(transport=httpx.ASGITransport(HangUpMiddleware(app))).get("http://s")
     assert (answer.status_code, told) == (204, ["http.request", "http.disconnect"])
+
+
+async def test_a_request_that_is_cancelled_as_its_client_hangs_up_stays_so() -> None:
+    gone = asyncio.Event()
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            handling.cancel()
+
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        await gone.wait()
+        return next(messages)
+
+    async def send(_message: Any) -> None:
+        raise AssertionError("there is no answer")
+
+    handling = asyncio.create_task(HangUpMiddleware(app)({"type": "http", "headers": []}, receive, send))
+    gone.set()
+    with pytest.raises(asyncio.CancelledError):
+        await handling
+
+
+async def test_a_client_that_hangs_up_within_its_body_ends_whoever_reads() -> None:
+    read: list[str] = []
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        while True:
+            read.append((await receive())["type"])
+
+    messages = iter([{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(_message: Any) -> None:
+        raise AssertionError("there is no answer")
+
+    scope = {"type": "http", "headers": [(b"content-length", b"2")]}
+    async with asyncio.timeout(10):
+        await HangUpMiddleware(app)(scope, receive, send)
+    assert read == ["http.request"]
