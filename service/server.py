@@ -24,6 +24,9 @@ __all__ = ["run"]
 _log: Final = logging.getLogger(__name__)
 # Seconds for which a server that stops waits longer than any request may take, until it is answered.
 _LAST_WORDS: Final = 5
+# Objects after which garbage is looked for. A request leaves none, as the tests say, and to look after every 700, as
+# Python would, is done several times in each.
+_COLLECT_AFTER: Final = 50_000
 
 
 class _Server(uvicorn.Server):
@@ -73,6 +76,7 @@ def run(settings: Settings, listener: socket.socket, *, load: Load = load_for_ve
     # no request was answered and the worker got no batch.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
     give_way(settings.niceness)
     with contextlib.suppress(KeyboardInterrupt):  # by which it has been told to stop, and has stopped
         server.run(sockets=[listener])
