@@ -46,12 +46,13 @@ def combine_bound(
         found = found.reshape(fidelity.replicates, fidelity.nodes, -1)
         diffusion[:, scale - 1] = found[:, :, 0]
         bands = len(cascade.transform.bands(scale))
-        ends = np.cumsum((2 * bands, (1 + cascade.config.image_shape[0]) * bands))
-        squares, cosines, middle = np.split((found[:, :, 1:] / fidelity.replicates).sum(0), ends, axis=1)
-        spectra.append(squares.ravel())
-        aligned.append(cosines.ravel())
-        if middle.size:
-            middles.append(_of_middle(middle))
+        own = (found[:, :, 1:] / fidelity.replicates).sum(0)
+        squares = 2 * bands
+        cosines = squares + (1 + cascade.config.image_shape[0]) * bands
+        spectra.append(own[:, :squares].ravel())
+        aligned.append(own[:, squares:cosines].ravel())
+        if own.shape[1] > cosines:
+            middles.append(_of_middle(own[:, cosines:]))
     totals = without_network.sum(1) + diffusion.sum((1, 2))
     nats, mean_diffusion = float(totals.mean()), diffusion.mean(0)
     stderr = None
@@ -81,8 +82,8 @@ def _of_middle(found: NDArray[np.float64]) -> NDArray[np.float64]:
 
     A channel that is dead in places has a finite one.
     """
-    means, deviations = np.split(found, 2, axis=1)
-    return np.concatenate((means.mean(axis=0), np.log(deviations + 1e-3).mean(axis=0)))
+    channels = found.shape[1] // 2
+    return np.concatenate((found[:, :channels].mean(axis=0), np.log(found[:, channels:] + 1e-3).mean(axis=0)))
 
 
 def _embedded(nats: float, diffusion: NDArray[np.float64], levels: Sequence[NoiseLevels]) -> float | None:

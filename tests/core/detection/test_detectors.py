@@ -84,6 +84,24 @@ def test_state_round_trips_through_json_to_identical_scores(kind: type[Detector]
 
 
 @each_detector
+def test_features_score_alike_whether_or_not_scikit_learn_has_to_convert_them(kind: type[Detector]) -> None:
+    detector, new = kind().fit(correlated(200, 33)), correlated(5, 33, seed=1)
+    np.testing.assert_array_equal(detector.score_samples(new), detector.score_samples(new.tolist()))
+
+
+@each_detector
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [(np.full((2, 3), np.nan), "NaN"), (np.ones((2, 4)), "3 features"), (np.ones(3), "2D"), (np.ones((0, 3)), "0 sam")],
+    ids=["not finite", "another number of them", "one row as such", "no row"],
+)
+def test_features_that_do_not_fit_are_refused(found: NDArray[np.float64], told: str, kind: type[Detector]) -> None:
+    detector = kind().fit(correlated(200, 3))
+    with pytest.raises(ValueError, match=told):
+        detector.score_samples(found)
+
+
+@each_detector
 def test_a_clone_fits_to_the_same_detector_in_a_pipeline_too(kind: type[Detector]) -> None:
     features = correlated(200, 6)
     detector = kind(alpha=0.2)
