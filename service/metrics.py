@@ -1,10 +1,11 @@
 """What Prometheus is told: counted as it happens, or read when it asks."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from pcdm_core.scoring import Score
@@ -15,6 +16,7 @@ from service.served_model import ServedModel
 
 __all__ = ["Metrics"]
 
+Metric = TypeVar("Metric", bound=MetricWrapperBase)
 Verdict = Literal["normal", "ood", "uncalibrated"]
 
 _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 300)
@@ -35,6 +37,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._known: dict[tuple[object, ...], Any] = {}
         model = ("model",)
         self._requests = self._counter("requests", "Requests that were answered.", ("method", "route", "status"))
         self._request_seconds = self._histogram(
@@ -63,6 +66,13 @@ class Metrics:
     def _histogram(self, name: str, documentation: str, buckets: Sequence[float], labels: Sequence[str]) -> Histogram:
         return Histogram(f"pcdm_{name}", documentation, labels, registry=self.registry, buckets=buckets)
 
+    def _of(self, metric: Metric, *labels: str | int) -> Metric:
+        """What counts under these labels: looked up here, as the library does so under a lock, and checks them anew."""
+        found = self._known.get((metric, *labels))
+        if found is None:
+            found = self._known[metric, *labels] = metric.labels(*labels)
+        return found
+
     def watch(self, hosts: Callable[[], Iterable[ModelHost]], lag: Lag) -> None:
         """Read the state of the models to be served, and of the event loop, whenever the metrics are asked for."""
         self.registry.register(_Models(hosts))
@@ -71,11 +81,11 @@ class Metrics:
     def begin(self, model: str) -> None:
         """Show a model's counts from zero on, as a rate over a count that was not there says nothing."""
         for verdict in get_args(Verdict):
-            self._images.labels(model, verdict)
+            self._of(self._images, model, verdict)
         for reason in get_args(DispatchReason):
-            self._batches.labels(model, reason)
+            self._of(self._batches, model, reason)
         for metric in (self._network_calls, self._scores, self._p_values, self._batch_units, self._batch_seconds):
-            metric.labels(model)
+            self._of(metric, model)
 
     def request(self, method: str, route: str, status: int, seconds: float, *, refused: str | None) -> None:
         """Count a request.
@@ -87,16 +97,16 @@ class Metrics:
             seconds: That it took.
             refused: Slug of the problem that it was answered with, if it was.
         """
-        self._requests.labels(method, route, status).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        self._of(self._requests, method, route, status).inc()
+        self._of(self._request_seconds, route).observe(seconds)
         if refused is not None:
-            self._refused.labels(refused).inc()
+            self._of(self._refused, refused).inc()
 
     def batch(self, model: str, units: int, reason: DispatchReason, seconds: float) -> None:
         """Count a batch."""
-        self._batches.labels(model, reason).inc()
-        self._batch_units.labels(model).observe(units)
-        self._batch_seconds.labels(model).observe(seconds)
+        self._of(self._batches, model, reason).inc()
+        self._of(self._batch_units, model).observe(units)
+        self._of(self._batch_seconds, model).observe(seconds)
 
     def answered(self, served: ServedModel, results: Iterable[Score], detector: str | None) -> None:
         """Count the images of a request that is answered, and let their p-values into the model's window of drift.
@@ -108,12 +118,12 @@ class Metrics:
         p_values = []
         for one in results:
             verdict: Verdict = "uncalibrated" if one.is_ood is None else "ood" if one.is_ood else "normal"
-            self._images.labels(model, verdict).inc()
-            self._network_calls.labels(model).inc(one.network_calls)
+            self._of(self._images, model, verdict).inc()
+            self._of(self._network_calls, model).inc(one.network_calls)
             if default and one.score is not None:
-                self._scores.labels(model).observe(one.score)
+                self._of(self._scores, model).observe(one.score)
             if default and one.p_value is not None:
-                self._p_values.labels(model).observe(one.p_value)
+                self._of(self._p_values, model).observe(one.p_value)
                 p_values.append(one.p_value)
         if served.drift is not None:
             served.drift.add(p_values)
