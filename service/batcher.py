@@ -86,6 +86,11 @@ class Batcher:
         return self._admission.backlog
 
     @property
+    def is_busy(self) -> bool:
+        """Whether any request is under way."""
+        return bool(self._jobs)
+
+    @property
     def pending(self) -> int:
         """Units that wait or run."""
         return sum(len(job.units) - len(job.results) for job in self._jobs if not job.done.done())
@@ -100,7 +105,7 @@ class Batcher:
         Raises:
             OverloadedError: As `score`.
         """
-        if not self._jobs:  # nobody to wait for
+        if not self.is_busy:  # nobody to wait for
             return
         of_image = self._image_costs.get((scorer or self._scorer, settings), {})
         costs = {bucket: images * cost for bucket, cost in of_image.items()}

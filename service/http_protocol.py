@@ -210,6 +210,12 @@ def _too_large() -> _HeadError:
 _KEEP_ALIVE_SECONDS: Final = 75
 
 SERVER_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
-    {"http": GuardedProtocol, "ws": "none", "server_header": False, "timeout_keep_alive": _KEEP_ALIVE_SECONDS}
+    {
+        "http": GuardedProtocol,
+        "ws": "none",
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_keep_alive": _KEEP_ALIVE_SECONDS,
+    }
 )
-"""For `uvicorn.Config`: this protocol alone, and no word on who speaks it."""
+"""For `uvicorn.Config`: this protocol alone, and no word on who speaks it; nothing here asks who a client is."""

@@ -19,22 +19,21 @@ class Lag:
     Args:
         memory: Latest times that count.
         share: Of these that are at most what is said, in (0, 1].
+
+    Attributes:
+        seconds: What is due now will wait for at most so long, but for a few exceptions; 0 before anything was
+            measured.
     """
 
     def __init__(self, *, memory: int = 64, share: float = 0.95) -> None:
         self._latest: deque[float] = deque(maxlen=memory)
         self._share = share
-
-    @property
-    def seconds(self) -> float:
-        """What is due now will wait for at most so long, but for a few exceptions; 0 before anything was measured."""
-        if not self._latest:
-            return 0.0
-        return sorted(self._latest)[math.ceil(self._share * len(self._latest)) - 1]
+        self.seconds = 0.0
 
     def learn(self, seconds: float) -> None:
         """Note how late something was; a clock's rounding may make it negative."""
         self._latest.append(max(0.0, seconds))
+        self.seconds = sorted(self._latest)[math.ceil(self._share * len(self._latest)) - 1]
 
     async def measure(self) -> None:
         """Learn, until cancelled."""

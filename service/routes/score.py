@@ -35,14 +35,16 @@ def score_router(engine: Engine, settings: Settings, decoder: Decoder, telemetry
         """Refuse what there would be no room for if it were a single image; what else is wrong is told later."""
         query = request.query_params
         with contextlib.suppress(ProblemError, ValueError):
-            admit(
-                engine.ready(query.get("model")),
-                cast(FidelityName, query.get("fidelity", "fast")),
-                query.get("detector"),
-                images=1,
-                most=settings.max_images,
-                until=due(asked_by(request.headers), settings.request_timeout_ms, engine.lag),
-            )
+            served = engine.ready(query.get("model"))
+            if served.batcher.is_busy:
+                admit(
+                    served,
+                    cast(FidelityName, query.get("fidelity", "fast")),
+                    query.get("detector"),
+                    images=1,
+                    most=settings.max_images,
+                    until=due(asked_by(request.headers), settings.request_timeout_ms, engine.lag),
+                )
             request.state.room_for = 1
 
     router = APIRouter(route_class=refusing_route(check_room))
