@@ -94,15 +94,19 @@ class Reserve:
 
     Args:
         clock: Seconds, never going back.
+        least: What is kept back in any case, as a share in [0, 0.5].
         late: Share of the requests that may be late in the long run, in (0, 1).
         step: By how much a late request makes it grow, about.
     """
 
-    def __init__(self, clock: Callable[[], float], *, late: float = 0.002, step: float = 0.05) -> None:
+    def __init__(
+        self, clock: Callable[[], float], *, least: float = 0.0, late: float = 0.002, step: float = 0.05
+    ) -> None:
         self._clock = clock
+        self._least = least
         self._late = late
         self._step = step
-        self._share = 0.0
+        self._share = least
         self._at = clock()
         self._grown = -math.inf
 
@@ -124,7 +128,7 @@ class Reserve:
         self._at = self._clock()
 
     def _now(self) -> float:
-        return max(0.0, self._share) * math.exp2((self._at - self._clock()) / _HALF_LIFE)
+        return max(self._least, self._share * math.exp2((self._at - self._clock()) / _HALF_LIFE))
 
 
 class Ticket:
@@ -165,13 +169,15 @@ class Admission:
         limit: Most cost.
         rate: Measures how fast it drains.
         clock: Seconds, never going back.
+        reserve: Least share of a request's time that is kept back, see `Reserve`. With nothing, those who wait longest
+            would have their answers in the last hundredth of their time.
     """
 
-    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float]) -> None:
+    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float], *, reserve: float = 0.04) -> None:
         self._limit = limit
         self._rate = rate
         self._clock = clock
-        self._reserve = Reserve(clock)
+        self._reserve = Reserve(clock, least=reserve)
         self._tickets: set[Ticket] = set()
 
     @property

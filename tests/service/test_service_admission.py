@@ -118,7 +118,7 @@ def test_a_request_of_more_than_the_limit_is_taken_alone() -> None:
 
 @pytest.mark.parametrize(("ahead", "admitted"), [(0, True), (3, True), (4, True), (5, False), (50, False)])
 def test_what_would_be_answered_too_late_is_refused(ahead: float, admitted: bool) -> None:
-    admission = Admission(1000, rate_of((1, 2)), Clock())  # in 3 s so much as costs 6
+    admission = Admission(1000, rate_of((1, 2)), Clock(), reserve=0)  # in 3 s so much as costs 6
     if admitted:
         admission.admit(2, ahead=ahead, within=3)
     else:
@@ -128,18 +128,18 @@ def test_what_would_be_answered_too_late_is_refused(ahead: float, admitted: bool
 
 
 def test_it_hears_when_it_would_be_in_time() -> None:
-    admission = Admission(1000, rate_of((1, 2)), Clock())
+    admission = Admission(1000, rate_of((1, 2)), Clock(), reserve=0)
     with pytest.raises(OverloadedError) as caught:
         admission.check(2, ahead=24, within=3)
     assert caught.value.retry_after == 10
 
 
 def test_a_request_that_nobody_is_ahead_of_is_taken_however_long_it_may_take() -> None:
-    Admission(1000, rate_of((1, 2)), Clock()).admit(100, ahead=0, within=0.001)
+    Admission(1000, rate_of((1, 2)), Clock(), reserve=0).admit(100, ahead=0, within=0.001)
 
 
 def test_no_deadline_is_missed_before_anything_was_measured() -> None:
-    Admission(1000, rate_of(), Clock()).admit(1, ahead=500, within=0.001)
+    Admission(1000, rate_of(), Clock(), reserve=0).admit(1, ahead=500, within=0.001)
 
 
 WITHIN = 0.01
@@ -176,7 +176,7 @@ def clock() -> Clock:
 @pytest.fixture
 def admission(clock: Clock) -> Admission:
     """Of which the rate is 20 in the time of a request."""
-    return Admission(1000, rate_of((1, 2000)), clock)
+    return Admission(1000, rate_of((1, 2000)), clock, reserve=0)
 
 
 @pytest.fixture
@@ -198,6 +198,17 @@ def test_time_is_kept_back_after_requests_were_given_up(admission: Admission, cl
     for _ in range(4):
         served(admission, clock, WITHIN, finished=False)
     assert most_ahead(admission) == 14
+
+
+@pytest.mark.parametrize(("reserve", "ahead"), [(0.1, 16), (0.2, 14)])
+def test_some_time_is_kept_back_though_nobody_is_late(clock: Clock, reserve: float, ahead: int) -> None:
+    admission = Admission(1000, rate_of((1, 2000)), clock, reserve=reserve)
+    for _ in range(100):
+        served(admission, clock, 0.0)
+    assert most_ahead(admission) == ahead
+    for _ in range(4):
+        served(admission, clock, WITHIN)
+    assert most_ahead(admission) == ahead - 4
 
 
 def test_those_who_are_late_together_are_late_for_one_cause(admission: Admission, clock: Clock) -> None:
@@ -263,7 +274,7 @@ def test_a_lone_request_of_less_time_than_its_own_work_takes_says_nothing(admiss
 
 
 def test_a_request_of_before_anything_was_measured_says_nothing(clock: Clock) -> None:
-    admission = Admission(1000, rate_of(), clock)
+    admission = Admission(1000, rate_of(), clock, reserve=0)
     for _ in range(100):
         served(admission, clock, 60, ahead=500)
     assert admission._reserve.left(10) == 10
@@ -296,9 +307,9 @@ def test_a_request_with_more_to_do_than_was_planned_says_nothing(admission: Admi
     assert most_ahead(admission) == 18
 
 
-@pytest.mark.parametrize(("needed", "refused"), [(0.007, False), (0.0075, True)])
+@pytest.mark.parametrize(("needed", "refused"), [(0.006, False), (0.0065, True)])
 def test_who_waits_is_refused_when_too_little_is_left_of_its_time(clock: Clock, needed: float, refused: bool) -> None:
-    admission = Admission(1000, rate_of((1, 2000)), clock)
+    admission = Admission(1000, rate_of((1, 2000)), clock, reserve=0.1)
     ticket = admission.admit(2, ahead=5, within=WITHIN)
     clock.now += 0.0028
     with pytest.raises(OverloadedError) if refused else contextlib.nullcontext():
