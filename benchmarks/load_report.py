@@ -90,7 +90,7 @@ times a second.
 
 
 def _dates(measured: dict[str, str]) -> str:
-    """What was measured on which day; `measured` is the day of each part."""
+    """What was measured when and by what; `measured` is the day of each part, and the interpreter if that is known."""
     days: dict[str, list[str]] = {}
     for part, day in sorted(measured.items()):
         days.setdefault(day, []).append(part.replace("_", " "))

@@ -10,6 +10,7 @@ Nothing else should run meanwhile. Needs the extra `load` (Locust, LitServe, psu
 
 from __future__ import annotations
 
+import platform
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -60,7 +61,8 @@ def measure(model: Path, file: str, parts: list[str]) -> None:
         document["fast"] = scorer.fidelity.nodes * scorer.scales
         for part in parts or measured:
             print(part, flush=True)
-            document[part], dates[part] = measured[part](), str(date.today())
+            # The interpreter takes part in all that is not a network.
+            document[part], dates[part] = measured[part](), f"{date.today()} by CPython {platform.python_version()}"
             save(document, file)
 
 

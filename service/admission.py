@@ -173,7 +173,7 @@ class Admission:
             would have their answers in the last hundredth of their time.
     """
 
-    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float], *, reserve: float = 0.04) -> None:
+    def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float], *, reserve: float = 0.02) -> None:
         self._limit = limit
         self._rate = rate
         self._clock = clock

@@ -59,9 +59,11 @@ class BatchSizes:
         seconds = self._seconds.get(bucket)
         if not seconds:
             return self._most
-        soon = self._soon(self._latest(seconds))
+        soon, batches = self._soon(self._latest(seconds)), self._batches[bucket]
+        if batches >= _DOUBT:  # by steps, as whoever is in a batch that takes too long may be late for it
+            soon = min(soon, max(seconds) + 1)
         paying = self._paying({size: median(own) for size, own in seconds.items()})
-        chosen, batches = min(soon, paying), self._batches[bucket]
+        chosen = min(soon, paying)
         if batches % _TRIAL == 0:
             neighbour = chosen + (1 if batches // _TRIAL % 2 else -1)
             chosen = neighbour if 0 <= neighbour <= soon else chosen

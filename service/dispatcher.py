@@ -230,13 +230,7 @@ class Dispatcher:
     ) -> None:
         for job, _ in batch:
             job.passage.began()
-        outcome: Outcome
-        try:
-            outcome = await runner.run(units, limit=self._limit(units))
-            if len(outcome) != len(units):
-                raise RuntimeError(f"the scorer gave {len(outcome)} results for {len(units)} units")
-        except Exception as error:
-            outcome = error
+        outcome = await self._outcome_of(runner, units)
         now, held = self._clock(), self._held[runner]
         held.remove(own)
         if held:
@@ -253,6 +247,16 @@ class Dispatcher:
         if not isinstance(outcome, Exception) and reason != "retry":  # of whose buckets there is one for each image
             self._sizes.learn(bucket, len(units), took)
         self._observer.ran(len(batch), reason, took)
+
+    async def _outcome_of(self, runner: Runner, units: Sequence[Unit]) -> Outcome:
+        """Results, or why there are none: not in the frame that has them, which an error knows, and would keep."""
+        try:
+            results = await runner.run(units, limit=self._limit(units))
+            if len(results) != len(units):
+                raise RuntimeError(f"the scorer gave {len(results)} results for {len(units)} units")
+        except Exception as error:
+            return error
+        return results
 
     @property
     def _under_way(self) -> float:

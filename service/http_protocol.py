@@ -218,4 +218,4 @@ SERVER_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType(
         "timeout_keep_alive": _KEEP_ALIVE_SECONDS,
     }
 )
-"""For `uvicorn.Config`: this protocol alone, and no word on who speaks it; nothing here asks who a client is."""
+"""For `uvicorn.Config`: this protocol alone, and no word on who speaks it. Nobody asks who a client is."""

@@ -16,7 +16,7 @@ from service.served_model import ServedModel
 
 __all__ = ["Metrics"]
 
-Metric = TypeVar("Metric", bound=MetricWrapperBase)
+_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 Verdict = Literal["normal", "ood", "uncalibrated"]
 
 _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 300)
@@ -66,7 +66,7 @@ class Metrics:
     def _histogram(self, name: str, documentation: str, buckets: Sequence[float], labels: Sequence[str]) -> Histogram:
         return Histogram(f"pcdm_{name}", documentation, labels, registry=self.registry, buckets=buckets)
 
-    def _of(self, metric: Metric, *labels: str | int) -> Metric:
+    def _of(self, metric: _Metric, *labels: str | int) -> _Metric:
         """What counts under these labels: looked up here, as the library does so under a lock, and checks them anew."""
         found = self._known.get((metric, *labels))
         if found is None:

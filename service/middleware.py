@@ -141,10 +141,10 @@ class BodyLimitMiddleware(HttpMiddleware):
 
 
 class HangUpMiddleware(HttpMiddleware):
-    """Cancels the handling of a request whose client has hung up, whatever it is waiting for.
+    """Cancels the handling of a request whose client has hung up.
 
-    The application hears of that itself while it reads the body, and stops to listen then: from there on, or from the
-    beginning where there is no body, this one does.
+    Until the end of the body that is noticed as the application reads on, and from there on, or from the beginning
+    where there is no body, whatever it is waiting for.
     """
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,19 +24,23 @@ __all__ = ["run"]
 _log: Final = logging.getLogger(__name__)
 # Seconds for which a server that stops waits longer than any request may take, until it is answered.
 _LAST_WORDS: Final = 5
-# Objects after which garbage is looked for. A request leaves none, as the tests say, and to look after every 700, as
-# Python would, is done several times in each.
-_COLLECT_AFTER: Final = 50_000
+# Garbage is looked for by the clock: what is answered leaves none, as the tests say, and to look whenever there are 700
+# new objects, as Python would, is to look several times in each request. What fails may leave some; a model that is
+# replaced does.
+_COLLECT_TICKS: Final = 600  # of 0.1 s
+_COLLECT_AFTER: Final = 50_000  # objects, if so many come before
 
 
 class _Server(uvicorn.Server):
-    """Ends when no model can be loaded, and lets requests under way finish before it stops to listen."""
+    """Ends when no model can be loaded, looks for garbage, and lets requests finish before it stops to listen."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
         super().__init__(config)
         self._engine = engine
 
     async def on_tick(self, counter: int) -> bool:
+        if counter % _COLLECT_TICKS == 0:
+            gc.collect()
         # A server that can never be ready is of no use: better ended, and seen to be.
         return await super().on_tick(counter) or self._engine.failure is not None
 

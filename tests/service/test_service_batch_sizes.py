@@ -80,7 +80,14 @@ def test_to_ask_changes_nothing_even_where_a_size_is_about_to_be_tried_again() -
         sizes.learn("x", 1, 0.2)
     assert [sizes.worthwhile("x") for _ in range(3)] == [1, 1, 1]
     sizes.learn("x", 1, 0.2)
-    assert sizes.worthwhile("x") == 64
+    assert sizes.worthwhile("x") == 2
+
+
+def test_what_is_tried_again_is_of_the_next_size() -> None:
+    taken = settled(BatchSizes(64, longest=0.3), 0, 0.01, rounds=1000)
+    assert taken[0] == 64
+    assert max(taken[1:]) == 32  # 24 take less than 0.3 s
+    assert 32 in taken[300:]
 
 
 def test_sizes_that_are_all_forgotten_leave_the_one_that_was_just_seen() -> None:

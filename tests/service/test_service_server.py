@@ -2,15 +2,35 @@
 
 import asyncio
 import gc
+import weakref
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import uvicorn
 from service_doubles import SteeredModel, steered
 from service_sockets import listening, request_of
 
+from service.engine import Engine
+from service.server import _Server
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Garbage stays, unless somebody looks for it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
 
 @pytest.mark.parametrize(
-    ("image", "status"), [(steered(1), b"200"), (b"no image", b"422")], ids=["answered", "refused"]
+    ("image", "status"),
+    [(steered(1), b"200"), (b"no image", b"422"), (steered(255), b"500")],
+    ids=["answered", "refused", "failed"],
 )
+@pytest.mark.usefixtures("uncollected")
 async def test_a_request_leaves_nothing_that_only_the_garbage_collector_finds(image: bytes, status: bytes) -> None:
     model = SteeredModel()
     model.gate.set()
@@ -28,11 +48,22 @@ async def test_a_request_leaves_nothing_that_only_the_garbage_collector_finds(im
         for _ in range(5):
             await ask()
         gc.collect()
-        gc.disable()
-        try:
-            for _ in range(20):
-                await ask()
-            assert gc.collect() < 20
-        finally:
-            gc.enable()
-            writer.close()
+        for _ in range(20):
+            await ask()
+        assert gc.collect() < 20
+        writer.close()
+
+
+@pytest.mark.parametrize(("ticks", "collected"), [(600, True), (601, False)])
+@pytest.mark.usefixtures("uncollected")
+async def test_garbage_is_looked_for_by_the_clock(ticks: int, collected: bool) -> None:
+    class Knot:
+        def __init__(self) -> None:
+            self.itself: Any = self
+
+    config = uvicorn.Config("service:create_app")
+    config.encoded_headers = []
+    server = _Server(config, cast(Engine, SimpleNamespace(failure=None)))
+    left = weakref.ref(Knot())
+    await server.on_tick(ticks)
+    assert (left() is None) == collected

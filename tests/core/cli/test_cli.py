@@ -77,11 +77,13 @@ def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PCDM_NICENESS", "0")  # which cannot be taken back
     loggers = [logging.getLogger(name) for name in ("", "pcdm_core", "service", "uvicorn")]
     before = [(logger.handlers[:], logger.level) for logger in loggers]
+    threshold = gc.get_threshold()
     yield
     for logger, (handlers, level) in zip(loggers, before, strict=True):
         logger.handlers[:] = handlers
         logger.setLevel(level)
     gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 def test_evaluate_prints_the_terms_of_the_bound(workshop: Path) -> None:
@@ -229,6 +231,7 @@ def test_serve_does_not_look_for_garbage_in_what_was_imported(tmp_path: Path) ->
     assert gc.get_freeze_count() == 0
     invoke("serve", "--model", tmp_path / "nothing", "--port", 0)
     assert gc.get_freeze_count() > 10_000
+    assert gc.get_threshold()[0] > 10_000
 
 
 def test_serve_takes_the_model_of_the_command_line_before_those_of_the_environment(

@@ -90,6 +90,15 @@ def test_features_score_alike_whether_or_not_scikit_learn_has_to_convert_them(ki
 
 
 @each_detector
+def test_features_that_need_no_conversion_are_not_looked_at_by_scikit_learn(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Detector]
+) -> None:
+    detector = kind().fit(correlated(200, 3))
+    monkeypatch.setattr("pcdm_core.detection.base.validate_data", None)
+    assert detector.score_samples(correlated(5, 3)).shape == (5,)
+
+
+@each_detector
 @pytest.mark.parametrize(
     ("found", "told"),
     [(np.full((2, 3), np.nan), "NaN"), (np.ones((2, 4)), "3 features"), (np.ones(3), "2D"), (np.ones((0, 3)), "0 sam")],
