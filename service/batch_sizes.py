@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from statistics import median
 from typing import Final
 
@@ -16,6 +16,26 @@ _TRIAL: Final = 8
 _DOUBT: Final = 200
 # Batches by which one that takes too long is known: who waits cannot wait for more.
 _LATEST: Final = 3
+
+
+class _Times:
+    """Seconds of a unit in batches of one size class.
+
+    Worked out as they are learned: they are asked for several times for each batch.
+
+    Attributes:
+        usual: Their median.
+        lately: That of the latest few.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self._latest: deque[float] = deque(maxlen=memory)
+        self.usual = self.lately = 0.0
+
+    def add(self, seconds: float) -> None:
+        self._latest.append(seconds)
+        self.usual = median(self._latest)
+        self.lately = median(list(self._latest)[-_LATEST:])
 
 
 class BatchSizes:
@@ -40,30 +60,31 @@ class BatchSizes:
         self._brief = brief
         self._tolerance = tolerance
         self._memory = memory
-        # Seconds of a unit, by size class.
-        self._seconds: dict[Hashable, dict[int, deque[float]]] = {}
+        self._times: dict[Hashable, dict[int, _Times]] = {}  # by size class
         self._batches: dict[Hashable, int] = {}
 
     def learn(self, bucket: Hashable, size: int, seconds: float) -> None:
         """Note how long a batch took."""
-        of_bucket, batches = self._seconds.setdefault(bucket, {}), self._batches.get(bucket, 0)
+        of_bucket, batches = self._times.setdefault(bucket, {}), self._batches.get(bucket, 0)
         if batches and batches % _DOUBT == 0:
-            soon = self._soon(self._latest(of_bucket))
+            soon = self._soon(of_bucket)
             for doubtful in [known for known in of_bucket if known > soon]:
                 del of_bucket[doubtful]
-        of_bucket.setdefault(_class_of(size), deque(maxlen=self._memory)).append(seconds / size)
+        size_class = _class_of(size)
+        if size_class not in of_bucket:
+            of_bucket[size_class] = _Times(self._memory)
+        of_bucket[size_class].add(seconds / size)
         self._batches[bucket] = batches + 1
 
     def worthwhile(self, bucket: Hashable) -> int:
         """Most units that the next batch of this bucket should have, where so many wait."""
-        seconds = self._seconds.get(bucket)
-        if not seconds:
+        times = self._times.get(bucket)
+        if not times:
             return self._most
-        soon, batches = self._soon(self._latest(seconds)), self._batches[bucket]
+        soon, batches = self._soon(times), self._batches[bucket]
         if batches >= _DOUBT:  # by steps, as whoever is in a batch that takes too long may be late for it
-            soon = min(soon, max(seconds) + 1)
-        paying = self._paying({size: median(own) for size, own in seconds.items()})
-        chosen = min(soon, paying)
+            soon = min(soon, max(times) + 1)
+        chosen = min(soon, self._paying({known: own.usual for known, own in times.items()}))
         if batches % _TRIAL == 0:
             neighbour = chosen + (1 if batches // _TRIAL % 2 else -1)
             chosen = neighbour if 0 <= neighbour <= soon else chosen
@@ -71,22 +92,17 @@ class BatchSizes:
 
     def seconds(self, bucket: Hashable, size: int) -> float | None:
         """About how long a batch takes; None if there was none of about this size."""
-        known = self._seconds.get(bucket, {}).get(_class_of(size))
-        return size * median(known) if known else None
+        known = self._times.get(bucket, {}).get(_class_of(size))
+        return None if known is None else size * known.usual
 
     def is_small(self, bucket: Hashable, size: int) -> bool:
         """Whether there were batches of this bucket four size classes above this one, which take less for each unit."""
-        return _class_of(size) + 3 < max(self._seconds.get(bucket, [0]))
+        return _class_of(size) + 3 < max(self._times.get(bucket, [0]))
 
-    @staticmethod
-    def _latest(seconds: Mapping[int, deque[float]]) -> dict[int, float]:
-        """Seconds of a unit lately, by size class."""
-        return {size: median(list(own)[-_LATEST:]) for size, own in seconds.items()}
-
-    def _soon(self, known: dict[int, float]) -> int:
-        """The class of what may be done in time, by what is known: more take no less time, and no more for each."""
-        chosen = _class_of(self._most)
-        while chosen > 0 and max(own * _largest_of(min(size, chosen)) for size, own in known.items()) > self._longest:
+    def _soon(self, times: dict[int, _Times]) -> int:
+        """The class of what may be done in time, by the latest: more take no less time, and no more for each."""
+        chosen, known = _class_of(self._most), [(size, own.lately) for size, own in times.items()]
+        while chosen > 0 and max(each * _largest_of(min(size, chosen)) for size, each in known) > self._longest:
             chosen -= 1
         return chosen
 
@@ -105,6 +121,7 @@ class BatchSizes:
         return chosen
 
 
+@functools.cache
 def _largest_of(size_class: int) -> int:
     """The largest size of a class: 1, 2, 3, 4, 6, 8, 12, ..."""
     return (2 + (size_class + 1) % 2 << (size_class - 1) // 2) if size_class else 1

@@ -38,6 +38,24 @@ def test_it_is_the_distance_of_scikit_learn_in_its_principal_components(neighbou
     np.testing.assert_allclose(-detector.score_samples(new), expected, rtol=0.02, atol=0.05)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3, 1e20, 1e200])
+def test_however_far_off_a_row_is_its_neighbours_are_those_of_all_rows(size: float) -> None:
+    """So also where single precision could not tell them apart, or has no room for them."""
+    detector = NeighboursDetector(n_neighbors=3, n_components=4).fit(correlated(2000))
+    new = size * correlated(20, seed=1)
+    points = ((new - detector.location_) / detector.scale_) @ detector.directions_.T
+    with np.errstate(over="ignore"):
+        squares = np.square(points[:, np.newaxis] - detector.points_).sum(axis=2)
+        found = detector._scores(new)
+    expected = -np.sqrt(np.sort(squares, axis=1)[:, :3]).mean(axis=1) / detector.spread_
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_few_rows_are_looked_at_twice() -> None:
+    detector = NeighboursDetector(n_components=4).fit(correlated(2000))
+    assert len(detector._candidates(np.zeros(4), 2)) < 10
+
+
 def test_what_lies_between_two_kinds_is_seen_though_it_is_in_the_middle_of_all() -> None:
     random = np.random.default_rng(0)
     kinds = np.repeat([[-8.0], [8.0]], 200, axis=0) + random.normal(size=(400, 3))
