@@ -9,6 +9,9 @@ __all__ = ["FairQueue"]
 
 # Items that are not worth a batch of their own, as any batch takes some time whatever is in it.
 _LEAST_SHARE: Final = 6
+# Share of a batch that each part of what waits must have where several owners wait: together it is less work than in
+# parts, and what is saved is for those who wait.
+_LEAST_OF_MANY: Final = 0.6
 # Share of a batch that is enough, where the next owner would have to be parted to fill it.
 _ENOUGH: Final = 0.75
 # What adding up the costs of a share may differ from it by.
@@ -168,6 +171,7 @@ class FairQueue(Generic[Owner, Item]):
         batch: list[tuple[Owner, Item]] = []
         spent = 0.0
         there = [portion for portion in portions if bucket in portion.lanes]
+        least = _LEAST_SHARE if len(self._waiting) == 1 else max(_LEAST_SHARE, _LEAST_OF_MANY * most)
         left = sum(len(portion.lanes[bucket]) for portion in there)
         for portion in there:
             size, whole = len(portion.lanes[bucket]), portion.cost_of(bucket)
@@ -179,7 +183,7 @@ class FairQueue(Generic[Owner, Item]):
             while bucket in portion.lanes:
                 cost = portion.lanes[bucket][0][1]
                 self.full = len(batch) == most or bool(batch and spent + cost > self._max_cost)
-                if self.full or (min(len(batch), left) >= _LEAST_SHARE and spent > share - _ROUNDING):
+                if self.full or (min(len(batch), left) >= least and spent > share - _ROUNDING):
                     return batch, spent
                 batch.append((portion.owner, portion.pop(bucket)))
                 spent += cost

@@ -87,6 +87,15 @@ def test_what_waits_is_shared_so_that_all_are_done_at_once_unless_a_share_is_sma
     assert [len(first), len(queue.take(takers=2, running=len(first)))] == sizes
 
 
+@pytest.mark.parametrize(("waiting", "sizes"), [(10, [20, 0]), (19, [32, 6]), (20, [20, 20]), (40, [32, 32])])
+def test_what_several_owners_wait_for_is_parted_only_where_each_part_is_most_of_a_batch(
+    waiting: int, sizes: list[int]
+) -> None:
+    queue = queue_of(32, a=["x"] * waiting, b=["x"] * waiting)
+    first = queue.take(takers=2)
+    assert [len(first), len(queue.take(takers=2, running=len(first)))] == sizes
+
+
 def test_what_others_still_have_to_do_is_their_part_of_the_work() -> None:
     assert len(queue_of(32, a=["x"] * 16).take(takers=3, running=11)) == 9
 
