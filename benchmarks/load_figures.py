@@ -21,7 +21,7 @@ __all__ = ["OVERLOADS", "best", "overhead", "peers", "side_by_side", "throughput
 ROUNDS, SECONDS = 5, 20.0
 OVERLOADS, TURN_SECONDS = (0.5, 1.0, 2.0), 10.0
 """Loads, as multiples of what this service answers when its clients wait for it, and for how many seconds each."""
-TURNS = {"pcdm": 12, "litserve": 12, "plain": 1}
+TURNS = {"pcdm": 24, "litserve": 24, "plain": 1}
 """Of each server at each load: other arrivals in each turn, the same for all in one turn. Short ones, as the machine
 changes its speed; more where it is close."""
 MINUTE = 60.0
