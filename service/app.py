@@ -12,10 +12,11 @@ from service.authentication import ApiKeyMiddleware, describe_keys, open_paths
 from service.decoding import Decoder
 from service.docs_page import install_docs_page
 from service.engine import Engine
+from service.hang_up import HangUpMiddleware
 from service.health import HealthServer
 from service.interface import tell_problems_alone
 from service.keys import Keys
-from service.middleware import BodyLimitMiddleware, HangUpMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
+from service.middleware import BodyLimitMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
 from service.problems import install_problem_handlers
 from service.reload_signal import reload_on_signal
 from service.routes import health_router, inference_router, metrics_router, models_router, score_router

@@ -4,18 +4,16 @@ import asyncio
 import re
 import secrets
 from abc import ABC, abstractmethod
-from typing import Final, cast
+from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import REQUEST_ID_HEADER, ProblemError
 from service.security_headers import SECURITY_HEADERS
-from service.unread_body import UnreadBody
 
 __all__ = [
     "BodyLimitMiddleware",
-    "HangUpMiddleware",
     "HttpMiddleware",
     "RequestIdMiddleware",
     "SecurityHeadersMiddleware",
@@ -138,58 +136,3 @@ class BodyLimitMiddleware(HttpMiddleware):
     def _too_slow(self) -> ProblemError:
         allowed = f"{self._seconds:,g} s in all, {self._idle_seconds:,g} s without a byte"
         return ProblemError(408, "upload-too-slow", f"the body did not arrive in time (at most {allowed})")
-
-
-class HangUpMiddleware(HttpMiddleware):
-    """Cancels the handling of a request whose client has hung up.
-
-    Until the end of the body that is noticed as the application reads on, and from there on, or from the beginning
-    where there is no body, whatever it is waiting for.
-    """
-
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, in the same task, as one more takes its time."""
-        handling = cast(asyncio.Task[None], asyncio.current_task())
-        listening: asyncio.Task[Message] | None = None
-        answered = hung_up = False
-        kept: list[Message] = []
-
-        async def send_noting(message: Message) -> None:
-            nonlocal answered
-            # Noted first: a client may hang up as soon as it has the last byte, when there is still to be cleaned up.
-            answered = message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
-
-        async def hear() -> Message:
-            nonlocal hung_up
-            message = await receive()
-            if message["type"] == "http.disconnect" and not (answered or hung_up):
-                hung_up = True
-                handling.cancel()
-                await asyncio.sleep(0)  # where it ends, if it was the handling itself that heard
-            return message
-
-        async def receive_part() -> Message:
-            nonlocal listening
-            if kept:
-                return kept.pop()
-            if listening is not None:
-                return await asyncio.shield(listening)
-            message = await hear()
-            if not message.get("more_body", False):
-                listening = asyncio.create_task(hear())  # there is nothing else to come
-            return message
-
-        body = UnreadBody(scope, receive_part, send_noting)
-        try:
-            if not body.is_unread:
-                kept.append(await receive_part())
-            await self._app(scope, body.receive, body.send)
-        except asyncio.CancelledError:
-            if not hung_up or handling.cancelling() > 1:
-                raise
-        finally:
-            if hung_up:
-                handling.uncancel()
-            if listening is not None:
-                listening.cancel()

@@ -9,7 +9,7 @@ import pytest
 from service_doubles import SteeredModel, steered, until, upload
 from service_sockets import listening, request_of
 
-from service.middleware import HangUpMiddleware
+from service.hang_up import HangUpMiddleware
 
 
 async def test_the_units_of_a_client_that_hung_up_leave_the_queue() -> None:
