@@ -2,15 +2,15 @@
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
 __all__ = ["FairQueue"]
 
 # Items that are not worth a batch of their own, as any batch takes some time whatever is in it.
 _LEAST_SHARE: Final = 6
-# Share of a batch that each part of what waits must have where several owners wait: together it is less work than in
-# parts, and what is saved is for those who wait.
+# Share of a batch that each part of what several owners wait for must have, where other takers have other work:
+# together it is less than in parts.
 _LEAST_OF_MANY: Final = 0.6
 # Share of a batch that is enough, where the next owner would have to be parted to fill it.
 _ENOUGH: Final = 0.75
@@ -137,8 +137,9 @@ class FairQueue(Generic[Owner, Item]):
     ) -> list[tuple[Owner, Item]]:
         """Remove the next batch: items of one bucket, oldest first for each owner; empty if nothing waits.
 
-        No batch is so large that the other takers, with all else, would be done before it, unless what it has or what
-        it leaves of its bucket would be too small.
+        No batch is so large that the other takers, with all else, would be done before it, unless it would have, or
+        leave of its bucket, too little: where several owners share it and there is other work, that is less than most
+        of a batch.
 
         Args:
             worthwhile: Most items that a batch of a bucket should have, if fewer than it may.
@@ -171,8 +172,10 @@ class FairQueue(Generic[Owner, Item]):
         batch: list[tuple[Owner, Item]] = []
         spent = 0.0
         there = [portion for portion in portions if bucket in portion.lanes]
-        least = _LEAST_SHARE if len(self._waiting) == 1 else max(_LEAST_SHARE, _LEAST_OF_MANY * most)
         left = sum(len(portion.lanes[bucket]) for portion in there)
+        rest = math.fsum(portion.cost_of(bucket) for portion in there)
+        several = any(portion.owner != there[0].owner for portion in there)
+        least = _LEAST_OF_MANY if several and any(portion.lanes.keys() - {bucket} for portion in portions) else 0.0
         for portion in there:
             size, whole = len(portion.lanes[bucket]), portion.cost_of(bucket)
             enough = len(batch) >= _ENOUGH * most or spent >= _ENOUGH * self._max_cost
@@ -183,13 +186,19 @@ class FairQueue(Generic[Owner, Item]):
             while bucket in portion.lanes:
                 cost = portion.lanes[bucket][0][1]
                 self.full = len(batch) == most or bool(batch and spent + cost > self._max_cost)
-                if self.full or (min(len(batch), left) >= least and spent > share - _ROUNDING):
+                parts = (len(batch), spent), (left, rest)
+                if self.full or (spent > share - _ROUNDING and self._may_be_apart(parts, most, least)):
                     return batch, spent
                 batch.append((portion.owner, portion.pop(bucket)))
                 spent += cost
                 left -= 1
+                rest -= cost
         self.full = len(batch) == most or spent >= self._max_cost
         return batch, spent
+
+    def _may_be_apart(self, parts: Iterable[tuple[int, float]], most: int, least: float) -> bool:
+        """Whether each, so many items of so much cost, is worth a batch, and at least so much of one: by either."""
+        return all(items >= _LEAST_SHARE and max(items / most, cost / self._max_cost) >= least for items, cost in parts)
 
     def _tidy(self, owner: Owner) -> None:
         left = [portion for portion in self._waiting[owner] if portion.lanes]

@@ -46,6 +46,7 @@ class _Handling:
         self._listening: asyncio.Task[Message] | None = None
         self._answered = False
         self._hung_up = False
+        self._over = False
 
     async def send(self, message: Message) -> None:
         """Send, and note the end of the answer."""
@@ -54,7 +55,9 @@ class _Handling:
         await self._send(message)
 
     async def receive(self) -> Message:
-        """The next part of the body, or, after its last, the end of the connection."""
+        """The next part of the body, or, after its last, the end of the connection; that at once, once this is over."""
+        if self._over:
+            return {"type": "http.disconnect"}
         if self._kept is not None:
             kept, self._kept = self._kept, None
             return kept
@@ -86,6 +89,7 @@ class _Handling:
             if not self._hung_up or self._task.cancelling() > 1:
                 raise
         finally:
+            self._over = True
             if self._hung_up:
                 self._task.uncancel()
             if self._listening is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import sqrt
+from math import hypot, sqrt
 from typing import ClassVar, Final
 
 import numpy as np
@@ -19,8 +19,8 @@ __all__ = ["NeighboursDetector"]
 DIGITS: Final = 2
 """Decimals of a coordinate that are kept: thousands of rows are written down."""
 
-_LARGEST: Final = 1e30
-"""Squares that single precision still has room for."""
+_REACH: Final = (1e-10, 1e15)
+"""Between these, single precision has room for a square, and for what rounding takes of it."""
 
 
 class NeighboursDetector(FlatDetector):
@@ -66,11 +66,7 @@ class NeighboursDetector(FlatDetector):
         self.whitening = whitening
 
     def _fit(self, features: NDArray[np.float64]) -> None:
-        for name in ("n_neighbors", "n_components"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.whitening <= 1:
-            raise ValueError(f"whitening must be in [0, 1], got {self.whitening}")
+        self._check_parameters()
         self.location_, self.scale_ = location_and_scale_of_those_that_vary(features)
         standard = (features - self.location_) / self.scale_
         variances, directions = np.linalg.eigh(standard.T @ standard / len(standard))
@@ -82,6 +78,13 @@ class NeighboursDetector(FlatDetector):
         count = min(self.n_neighbors, len(features) - 1)
         distances, _ = NearestNeighbors(n_neighbors=count).fit(self.points_).kneighbors()
         self.spread_ = float(distances.mean(axis=1).std()) or 1.0
+
+    def _check_parameters(self) -> None:
+        for name in ("n_neighbors", "n_components"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.whitening <= 1:
+            raise ValueError(f"whitening must be in [0, 1], got {self.whitening}")
 
     def _keep(self, points: NDArray[np.float64]) -> None:
         self.points_ = np.ascontiguousarray(points)
@@ -111,11 +114,11 @@ class NeighboursDetector(FlatDetector):
         the square and the difference make it 4 more. (Higham, "Accuracy and Stability of Numerical Algorithms", SIAM
         2002, section 3.1; twice the unit is for what is of higher order.)
         """
-        largest = (self._farthest + sqrt(np.square(point).sum())) ** 2
-        if not largest < _LARGEST:
+        reach = self._farthest + hypot(*point.tolist())
+        if not _REACH[0] < reach < _REACH[1]:
             return np.arange(len(self.points_))
         rough = self._squares - 2 * np.einsum("nk,k->n", self._rough, point.astype(np.float32))
-        error = (len(point) + 4) * float(np.finfo(np.float32).eps) * largest
+        error = (len(point) + 4) * float(np.finfo(np.float32).eps) * reach**2
         return np.flatnonzero(rough <= np.partition(rough, count - 1)[count - 1] + 2 * error)
 
     def _fitted(self) -> dict[str, ArrayLike]:
@@ -128,6 +131,7 @@ class NeighboursDetector(FlatDetector):
         }
 
     def _restore(self, lists: Mapping[str, NDArray[np.float64]]) -> None:
+        self._check_parameters()
         size, count = lists["location"].size, lists["directions"].size
         components = max(1, count // size)
         rows = max(1, lists["points"].size // components)

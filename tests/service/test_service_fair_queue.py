@@ -87,13 +87,28 @@ def test_what_waits_is_shared_so_that_all_are_done_at_once_unless_a_share_is_sma
     assert [len(first), len(queue.take(takers=2, running=len(first)))] == sizes
 
 
-@pytest.mark.parametrize(("waiting", "sizes"), [(10, [20, 0]), (19, [32, 6]), (20, [20, 20]), (40, [32, 32])])
-def test_what_several_owners_wait_for_is_parted_only_where_each_part_is_most_of_a_batch(
-    waiting: int, sizes: list[int]
+@pytest.mark.parametrize(("waiting", "size"), [(10, 20), (19, 32), (22, 23), (40, 32)])
+def test_what_several_owners_wait_for_is_parted_only_into_most_of_a_batch_where_there_is_other_work(
+    waiting: int, size: int
 ) -> None:
-    queue = queue_of(32, a=["x"] * waiting, b=["x"] * waiting)
-    first = queue.take(takers=2)
-    assert [len(first), len(queue.take(takers=2, running=len(first)))] == sizes
+    assert len(queue_of(32, a=["x"] * waiting + ["y"], b=["x"] * waiting).take(takers=2)) == size
+
+
+def test_what_several_owners_wait_for_is_shared_where_there_is_no_other_work() -> None:
+    assert len(queue_of(32, a=["x"] * 10, b=["x"] * 10).take(takers=2)) == 10
+
+
+def test_what_one_owner_waits_for_is_shared_whatever_else_waits() -> None:
+    assert len(queue_of(32, a=["x"] * 20 + ["y"]).take(takers=2)) == 11
+
+
+def test_most_of_a_batch_may_be_so_by_its_cost() -> None:
+    queue: FairQueue[str, int] = FairQueue(max_items=32, max_cost=32)
+    for owner in "ab":
+        for item in range(12):
+            queue.add(owner, "x", item, 1.8)
+    queue.add("a", "y", 12, 1)
+    assert len(queue.take(takers=2)) == 13
 
 
 def test_what_others_still_have_to_do_is_their_part_of_the_work() -> None:

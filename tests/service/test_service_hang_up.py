@@ -151,3 +151,24 @@ async def test_a_client_that_hangs_up_within_its_body_ends_whoever_reads() -> No
     async with asyncio.timeout(10):
         await HangUpMiddleware(app)(scope, receive, send)
     assert read == ["http.request"]
+
+
+async def test_whoever_still_reads_when_all_is_over_hears_that_and_ends_nobody() -> None:
+    late: list[Any] = []
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        late.append(receive)
+
+    messages = iter([{"type": "http.request", "body": b"x", "more_body": True}])
+
+    async def receive() -> Any:
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(_message: Any) -> None:
+        raise AssertionError("there is no answer")
+
+    await HangUpMiddleware(app)({"type": "http", "headers": [(b"content-length", b"2")]}, receive, send)
+    assert (await late[0]())["type"] == "http.disconnect"
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()

@@ -38,9 +38,27 @@ def test_it_is_the_distance_of_scikit_learn_in_its_principal_components(neighbou
     np.testing.assert_allclose(-detector.score_samples(new), expected, rtol=0.02, atol=0.05)
 
 
-@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3, 1e20, 1e200])
-def test_however_far_off_a_row_is_its_neighbours_are_those_of_all_rows(size: float) -> None:
-    """So also where single precision could not tell them apart, or has no room for them."""
+@pytest.mark.parametrize(
+    ("offset", "spread"), [(0.0, 1.0), (3000.0, 1.0), (1e8, 1.0), (1e8, 0.0), (1e20, 1e16), (0.0, 1e-23), (0.0, 1e200)]
+)
+def test_the_nearest_are_among_those_that_are_looked_at_twice_however_little_tells_rows_apart(
+    offset: float, spread: float
+) -> None:
+    """Also where single precision is too coarse, or has no room; at 3000 it alone would be wrong nearly always."""
+    random = np.random.default_rng(0)
+    detector = NeighboursDetector(n_neighbors=3)
+    detector._keep(random.choice([-1.0, 1.0], (2000, 1)) * offset + spread * random.normal(size=(2000, 4)))
+    for _ in range(50):
+        point = offset + spread * random.normal(size=4)
+        squares = np.square((detector.points_ - point) / (spread or 1.0)).sum(axis=1)
+        third = np.sort(squares)[2]
+        nearest = np.flatnonzero(squares < third)
+        assert set(nearest) <= set(detector._candidates(point, 3))
+        assert (squares[detector._candidates(point, 3)] <= third).sum() >= 3
+
+
+@pytest.mark.parametrize("size", [1.0, 1e20, 1e200])
+def test_however_far_off_a_row_is_its_score_is_that_of_its_distances_to_all_rows(size: float) -> None:
     detector = NeighboursDetector(n_neighbors=3, n_components=4).fit(correlated(2000))
     new = size * correlated(20, seed=1)
     points = ((new - detector.location_) / detector.scale_) @ detector.directions_.T
@@ -99,6 +117,8 @@ def test_fit_refuses_wrong_parameters(parameters: dict[str, Any], message: str) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"n_neighbors": 0}, "n_neighbors must be at least 1, got 0"),
+        ({"whitening": 2.0}, r"whitening must be in \[0, 1\], got 2"),
         ({"spread": [0.0]}, "spread of the detector state must be positive"),
         ({"scale": [1.0]}, "scale of the detector state must have 9 numbers, got 1"),
         ({"directions": [1.0] * 10}, "directions of the detector state must have 9 numbers, got 10"),
