@@ -1,6 +1,6 @@
 """The service under load: throughput, overhead, other servers beside it, faults, memory.
 
-    python benchmarks/under_load.py measure weights/cifar10-haar docs/load.json [PART ...]    # all: an hour
+    python benchmarks/under_load.py measure weights/cifar10-haar docs/load.json [PART ...]    # all: over an hour
     python benchmarks/under_load.py report docs/load.json docs/load.md                       # and load.png
 
 Parts are throughput, overhead, peers, side_by_side, faults and memory; those that are not named keep what the

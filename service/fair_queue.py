@@ -173,11 +173,12 @@ class FairQueue(Generic[Owner, Item]):
         spent = 0.0
         there = [portion for portion in portions if bucket in portion.lanes]
         left = sum(len(portion.lanes[bucket]) for portion in there)
-        rest = math.fsum(portion.cost_of(bucket) for portion in there)
+        wholes = [portion.cost_of(bucket) for portion in there]
+        rest = math.fsum(wholes)
         several = any(portion.owner != there[0].owner for portion in there)
         least = _LEAST_OF_MANY if several and any(portion.lanes.keys() - {bucket} for portion in portions) else 0.0
-        for portion in there:
-            size, whole = len(portion.lanes[bucket]), portion.cost_of(bucket)
+        for portion, whole in zip(there, wholes, strict=True):
+            size = len(portion.lanes[bucket])
             enough = len(batch) >= _ENOUGH * most or spent >= _ENOUGH * self._max_cost
             fits_alone = size <= most and whole <= self._max_cost
             if enough and fits_alone and (len(batch) + size > most or spent + whole > self._max_cost):

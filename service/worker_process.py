@@ -74,7 +74,7 @@ class Ran:
 
     def __reduce__(self) -> tuple[Callable[..., "Ran"], tuple[Any, ...]]:
         """Sent as one array, where it can be: dozens of small ones take several times as long at both ends."""
-        shapes = {one.values.shape for one in self.results if one.state is None}
+        shapes = {one.values.shape for one in self.results}
         if len(shapes) == 1 and all(one.state is None for one in self.results):
             return _of_rows, (np.stack([one.values for one in self.results]),)
         return Ran, (self.results,)

@@ -7,7 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["check_rate", "column_places", "finite_array", "finite_vector", "whole_numbers"]
+__all__ = ["check_counts", "check_rate", "column_places", "finite_array", "finite_vector", "whole_numbers"]
+
+
+def check_counts(**counts: float) -> None:
+    """Refuse numbers of something that are below 1.
+
+    Raises:
+        ValueError: names the first.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def finite_array(values: ArrayLike, name: str) -> NDArray[np.float64]:

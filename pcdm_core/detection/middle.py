@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.covariance import LedoitWolf
 
+from pcdm_core.detection._checks import check_counts
 from pcdm_core.detection._standard import location_and_scale_of_those_that_vary
 from pcdm_core.detection.flat import FlatDetector, check_positive, check_sizes
 from pcdm_core.detection.layout import MIDDLE, FeatureKind
@@ -53,8 +54,7 @@ class MiddleDetector(FlatDetector):
         self.n_components = n_components
 
     def _fit(self, features: NDArray[np.float64]) -> None:
-        if self.n_components < 1:
-            raise ValueError(f"n_components must be at least 1, got {self.n_components}")
+        check_counts(n_components=self.n_components)
         self.location_, self.scale_ = location_and_scale_of_those_that_vary(features)
         standard = (features - self.location_) / self.scale_
         covariance = LedoitWolf(store_precision=False, assume_centered=True).fit(standard).covariance_

@@ -12,6 +12,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from threadpoolctl import threadpool_limits
 
+from pcdm_core.detection._checks import check_counts
 from pcdm_core.detection._standard import location_and_scale
 from pcdm_core.detection.flat import FlatDetector, check_positive, check_sizes
 from pcdm_core.detection.layout import ALIGNMENT, FeatureKind
@@ -73,9 +74,7 @@ class MixtureDetector(FlatDetector):
         self.random_state = random_state
 
     def _fit(self, features: NDArray[np.float64]) -> None:
-        for name in ("n_estimators", "max_features", "n_components"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_counts(n_estimators=self.n_estimators, max_features=self.max_features, n_components=self.n_components)
         self.location_, self.scale_ = location_and_scale(features)
         standard = (features - self.location_) / self.scale_
         rows, columns = standard.shape

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import NearestNeighbors
 
+from pcdm_core.detection._checks import check_counts
 from pcdm_core.detection._standard import location_and_scale_of_those_that_vary
 from pcdm_core.detection.flat import FlatDetector, check_positive, check_sizes
 from pcdm_core.detection.layout import MIDDLE, FeatureKind
@@ -80,9 +81,7 @@ class NeighboursDetector(FlatDetector):
         self.spread_ = float(distances.mean(axis=1).std()) or 1.0
 
     def _check_parameters(self) -> None:
-        for name in ("n_neighbors", "n_components"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_counts(n_neighbors=self.n_neighbors, n_components=self.n_components)
         if not 0 <= self.whitening <= 1:
             raise ValueError(f"whitening must be in [0, 1], got {self.whitening}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from pcdm_core.detection._checks import check_rate, finite_vector
+from pcdm_core.detection._checks import check_counts, check_rate, finite_vector
 
 __all__ = ["RealisedRate", "rate_tolerance", "realised_rate"]
 
@@ -58,7 +58,5 @@ def rate_tolerance(alpha: float, *, n_calibration: int, n_test: int) -> float:
         ValueError: `alpha` is outside (0, 1), or a number of images is below 1.
     """
     check_rate(alpha, "alpha")
-    for name, number in (("n_calibration", n_calibration), ("n_test", n_test)):
-        if number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
+    check_counts(n_calibration=n_calibration, n_test=n_test)
     return 2 * math.sqrt(alpha * (1 - alpha) * (1 / n_calibration + 1 / n_test))
