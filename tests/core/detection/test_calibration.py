@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pcdm_core.detection import (
     conformal_p_values,
     conformal_threshold,
 )
-from pcdm_core.detection.calibration import _checksum
+from pcdm_core.detection.calibration import _checksum, _checksum_of_lines
 
 Features = NDArray[np.float64]
 
@@ -327,6 +328,26 @@ def test_load_refuses_wrong_content_under_a_right_checksum(saved: Path, key: str
     version, _ = content.pop("format_version"), content.pop("checksum")
     saved.write_text(json.dumps({"format_version": version, "checksum": _checksum(content), **content}))
     assert_refused(saved, message)
+
+
+def test_a_file_that_is_as_it_was_written_is_not_written_anew_to_be_read(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pcdm_core.detection.calibration._json", None)
+    assert Calibration.load(saved).calibration_scores.size
+
+
+def test_a_file_of_another_layout_says_the_same(saved: Path, tmp_path: Path) -> None:
+    indented, again = tmp_path / "indented.json", tmp_path / "again.json"
+    indented.write_text(json.dumps(json.loads(saved.read_bytes()), indent=1))
+    Calibration.load(indented).save(again)
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_load_refuses_numbers_that_are_none_under_a_right_checksum(saved: Path) -> None:
+    text = re.sub(rb'"whitening":\[[^,]+', b'"whitening":[NaN', saved.read_bytes())
+    saved.write_bytes(text.replace(json.loads(text)["checksum"].encode(), _checksum_of_lines(text).encode()))
+    assert_refused(saved, "NaN")
 
 
 def test_the_shipped_calibration_is_written_again_as_it_is(tmp_path: Path) -> None:
