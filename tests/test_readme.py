@@ -28,7 +28,7 @@ from service.schemas import ScoreAnswer
 ROOT: Final = Path(__file__).parents[1]
 PCDM: Final = ".venv/bin/pcdm"
 ADDRESS: Final = "127.0.0.1:8000"
-FEW: Final = "20"
+FEW: Final = 20
 _BLOCK: Final = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _DATA_SET: Final = re.compile(r"(cifar10|cifar100|svhn)\b(?!-)")
 
@@ -162,9 +162,10 @@ def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(ROOT)
     arguments = list(words[1:])
     if "--limit" in arguments:
-        arguments[arguments.index("--limit") + 1] = FEW
+        place = arguments.index("--limit") + 1
+        arguments[place] = str(min(int(arguments[place]), FEW))
     elif any(_DATA_SET.match(word) for word in words):
-        arguments += ["--limit", FEW]
+        arguments += ["--limit", str(FEW)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     return result.stdout

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -33,46 +34,54 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "toy"
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that has outlived whatever has been done to it so far; a start takes many times as long as a test."""
+    model = tmp_path_factory.mktemp("lasting") / "toy"
+    save_pretrained(tiny_cascade(), model)
+    with server(model) as running:
+        yield running
+
+
 def connect(running: Server) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=running.url, trust_env=False, timeout=30)
 
 
-async def test_a_killed_worker_costs_no_request_its_answer(model: Path) -> None:
-    calm = CascadeScorer.from_pretrained(model)
+async def test_a_killed_worker_costs_no_request_its_answer(lasting: Server) -> None:
+    calm = CascadeScorer.from_pretrained(lasting.log.parent / "toy")
     pixels = np.stack([np.asarray(one).transpose(2, 0, 1) for one in PHOTOS])
     expected = [one.bits_per_dim for one in calm.score(pixels)]
     # When each request was sent, and its answer.
     answers: list[tuple[float, httpx.Response]] = []
-    with server(model) as running:
-        async with connect(running) as client:
-            ending = False
+    async with connect(lasting) as client:
+        ending = False
 
-            async def ask(which: int) -> None:
-                while not ending:
-                    sent = time.monotonic()
-                    answer = await score(client, ("a.png", encode(PHOTOS[which])), ("b.png", encode(PHOTOS[0])))
-                    answers.append((sent, answer))
-                    if answer.status_code == 200:
-                        found = [one["bits_per_dim"] for one in answer.json()["results"]]
-                        assert found == pytest.approx([expected[which], expected[0]], abs=1e-4)
-                    else:
-                        check_problem(answer, 503)
-                        assert answer.headers["retry-after"] == "1"
-                        await asyncio.sleep(0.05)
+        async def ask(which: int) -> None:
+            while not ending:
+                sent = time.monotonic()
+                answer = await score(client, ("a.png", encode(PHOTOS[which])), ("b.png", encode(PHOTOS[0])))
+                answers.append((sent, answer))
+                if answer.status_code == 200:
+                    found = [one["bits_per_dim"] for one in answer.json()["results"]]
+                    assert found == pytest.approx([expected[which], expected[0]], abs=1e-4)
+                else:
+                    check_problem(answer, 503)
+                    assert answer.headers["retry-after"] == "1"
+                    await asyncio.sleep(0.05)
 
-            asking = [asyncio.create_task(ask(which)) for which in (0, 1, 2, 3)]
-            for _ in range(2):
-                before = len(answers)
-                await until(lambda count=before: len(answers) > count + 8)  # type: ignore[misc]
-                killed, pid = time.monotonic(), running.worker
-                os.kill(pid, signal.SIGKILL)
-                async with asyncio.timeout(10):
-                    while running.worker == pid or not any(  # noqa: ASYNC110 - as any client has to
-                        sent > killed + 0.5 and answer.status_code == 200 for sent, answer in answers
-                    ):
-                        await asyncio.sleep(0.05)
-            ending = True
-            await asyncio.gather(*asking)
+        asking = [asyncio.create_task(ask(which)) for which in (0, 1, 2, 3)]
+        for _ in range(2):
+            before = len(answers)
+            await until(lambda count=before: len(answers) > count + 8)  # type: ignore[misc]
+            killed, pid = time.monotonic(), lasting.worker
+            os.kill(pid, signal.SIGKILL)
+            async with asyncio.timeout(10):
+                while lasting.worker == pid or not any(  # noqa: ASYNC110 - as any client has to
+                    sent > killed + 0.5 and answer.status_code == 200 for sent, answer in answers
+                ):
+                    await asyncio.sleep(0.05)
+        ending = True
+        await asyncio.gather(*asking)
 
 
 async def test_while_one_of_two_workers_is_replaced_the_other_answers(model: Path) -> None:
@@ -91,15 +100,22 @@ async def test_while_one_of_two_workers_is_replaced_the_other_answers(model: Pat
         assert len(set(running.workers)) == 4
 
 
-@pytest.mark.parametrize("niceness", [None, 3])
-def test_the_server_gives_way_to_its_workers(model: Path, niceness: int | None) -> None:
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    with server(model, **({} if niceness is None else {"niceness": niceness})) as running:
-        os.kill(running.worker, signal.SIGKILL)
-        wait(lambda: len(running.workers) == 2 and running.is_ready(), 30)
-        assert os.getpriority(os.PRIO_PROCESS, running.worker) == own
-        lower = Settings.model_fields["niceness"].default if niceness is None else niceness
-        assert os.getpriority(os.PRIO_PROCESS, running.process.pid) == min(own + lower, 19)
+def test_the_server_gives_way_to_its_workers(lasting: Server) -> None:
+    check_priorities(lasting, lower=Settings.model_fields["niceness"].default)
+
+
+def test_the_server_gives_way_to_its_workers_as_far_as_it_is_told_to(model: Path) -> None:
+    with server(model, niceness=3) as running:
+        check_priorities(running, lower=3)
+
+
+def check_priorities(running: Server, *, lower: int) -> None:
+    """That a worker has the priority of whoever started the server, the second one too, and the server a lower one."""
+    own, before = os.getpriority(os.PRIO_PROCESS, 0), len(running.workers)
+    os.kill(running.worker, signal.SIGKILL)
+    wait(lambda: len(running.workers) > before and running.is_ready(), 30)
+    assert os.getpriority(os.PRIO_PROCESS, running.worker) == own
+    assert os.getpriority(os.PRIO_PROCESS, running.process.pid) == min(own + lower, 19)
 
 
 async def test_a_server_that_is_told_to_stop_finishes_its_requests(model: Path) -> None:
@@ -121,8 +137,8 @@ async def test_a_server_that_is_told_to_stop_finishes_its_requests(model: Path) 
     wait(lambda: not is_running(worker), 5)
 
 
-def test_a_closed_socket_frees_its_units(model: Path) -> None:
-    with server(model) as running, httpx.Client(base_url=running.url, trust_env=False, timeout=30) as client:
+def test_a_closed_socket_frees_its_units(lasting: Server) -> None:
+    with httpx.Client(base_url=lasting.url, trust_env=False, timeout=30) as client:
 
         def units() -> float:
             return float(re.findall(r"^pcdm_queue_units\{.*\} (\S+)$", client.get("/metrics").text, re.MULTILINE)[0])

@@ -119,6 +119,7 @@ async def test_whoever_sends_too_soon_and_hangs_up_frees_the_work(server: Listen
     writer.close()
     await until(lambda: server.engine.ready().batcher.backlog == 0)
     assert not await reader.read()
+    model.gate.set()  # for the thread that waits there
 
 
 # Parts

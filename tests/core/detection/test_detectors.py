@@ -34,9 +34,11 @@ def correlated(n: int, d: int, seed: int = 0) -> Features:
     return np.asarray(rng.normal(size=(n, d)) @ mixing + np.arange(d), dtype=np.float64)
 
 
-def quick(kind: type[Detector]) -> Detector:
-    """With few mixtures where it has some: the checks fit it hundreds of times."""
-    return kind(n_estimators=4) if issubclass(kind, MixtureDetector | AlignmentNeighboursDetector) else kind()
+def quick(kind: type[Detector], **parameters: Any) -> Detector:
+    """With few mixtures where it has some: all these tests together fit it hundreds of times."""
+    if issubclass(kind, MixtureDetector | AlignmentNeighboursDetector):
+        parameters["n_estimators"] = 4
+    return kind(**parameters)
 
 
 @parametrize_with_checks([quick(kind) for kind in DETECTORS.values()])  # type: ignore[untyped-decorator]  # scikit-learn has no types
@@ -49,7 +51,7 @@ each_detector = pytest.mark.parametrize("kind", DETECTORS.values(), ids=DETECTOR
 
 @each_detector
 def test_score_of_a_row_does_not_depend_on_its_batch_mates(kind: type[Detector]) -> None:
-    detector, new = kind().fit(correlated(300, 37)), correlated(65, 37, seed=1)
+    detector, new = quick(kind).fit(correlated(300, 37)), correlated(65, 37, seed=1)
     together = detector.score_samples(new)
     alone = np.concatenate([detector.score_samples(row[np.newaxis]) for row in new])
     np.testing.assert_array_equal(alone, together)
@@ -75,7 +77,7 @@ def test_fit_refuses_an_alpha_that_is_no_rate(alpha: float, kind: type[Detector]
 
 @each_detector
 def test_state_round_trips_through_json_to_identical_scores(kind: type[Detector]) -> None:
-    detector, new = kind(alpha=0.1).fit(correlated(200, 33)), correlated(50, 33, seed=1)
+    detector, new = quick(kind, alpha=0.1).fit(correlated(200, 33)), correlated(50, 33, seed=1)
     restored = kind.from_state(json.loads(json.dumps(detector.state())))
     np.testing.assert_array_equal(restored.score_samples(new), detector.score_samples(new))
     np.testing.assert_array_equal(restored.predict(new), detector.predict(new))
@@ -85,7 +87,7 @@ def test_state_round_trips_through_json_to_identical_scores(kind: type[Detector]
 
 @each_detector
 def test_features_score_alike_whether_or_not_scikit_learn_has_to_convert_them(kind: type[Detector]) -> None:
-    detector, new = kind().fit(correlated(200, 33)), correlated(5, 33, seed=1)
+    detector, new = quick(kind).fit(correlated(200, 33)), correlated(5, 33, seed=1)
     np.testing.assert_array_equal(detector.score_samples(new), detector.score_samples(new.tolist()))
 
 
@@ -93,7 +95,7 @@ def test_features_score_alike_whether_or_not_scikit_learn_has_to_convert_them(ki
 def test_features_that_need_no_conversion_are_not_looked_at_by_scikit_learn(
     monkeypatch: pytest.MonkeyPatch, kind: type[Detector]
 ) -> None:
-    detector = kind().fit(correlated(200, 3))
+    detector = quick(kind).fit(correlated(200, 3))
     monkeypatch.setattr("pcdm_core.detection.base.validate_data", None)
     assert detector.score_samples(correlated(5, 3)).shape == (5,)
 
@@ -105,7 +107,7 @@ def test_features_that_need_no_conversion_are_not_looked_at_by_scikit_learn(
     ids=["not finite", "another number of them", "one row as such", "no row"],
 )
 def test_features_that_do_not_fit_are_refused(found: NDArray[np.float64], told: str, kind: type[Detector]) -> None:
-    detector = kind().fit(correlated(200, 3))
+    detector = quick(kind).fit(correlated(200, 3))
     with pytest.raises(ValueError, match=told):
         detector.score_samples(found)
 
@@ -113,7 +115,7 @@ def test_features_that_do_not_fit_are_refused(found: NDArray[np.float64], told: 
 @each_detector
 def test_a_clone_fits_to_the_same_detector_in_a_pipeline_too(kind: type[Detector]) -> None:
     features = correlated(200, 6)
-    detector = kind(alpha=0.2)
+    detector = quick(kind, alpha=0.2)
     piped = make_pipeline(FunctionTransformer(), clone(detector)).fit(features)
     np.testing.assert_array_equal(piped.score_samples(features), detector.fit(features).score_samples(features))
     np.testing.assert_array_equal(piped.predict(features), detector.predict(features))
