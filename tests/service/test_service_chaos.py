@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from model_folders import save_model
 from service_doubles import check_problem, score, tiny_cascade, until
 from service_process import Server, is_running, server, wait
 
@@ -38,7 +39,7 @@ def model(tmp_path: Path) -> Path:
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One that has outlived whatever has been done to it so far; a start takes many times as long as a test."""
     model = tmp_path_factory.mktemp("lasting") / "toy"
-    save_pretrained(tiny_cascade(), model)
+    save_model(model, 1)
     with server(model) as running:
         yield running
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,28 @@ def test_state_round_trips_through_json_to_identical_scores(kind: type[Detector]
     np.testing.assert_array_equal(restored.predict(new), detector.predict(new))
     assert restored.state() == detector.state()
     assert restored.get_params() == detector.get_params()
+
+
+def places_of_numbers(state: Any) -> Iterator[tuple[Any, Any]]:
+    """Each number of a state, of a list the last: what holds it, and its key there."""
+    keys = list(state) if isinstance(state, dict) else [len(state) - 1]
+    for key in keys:
+        if isinstance(state[key], dict | list):
+            yield from places_of_numbers(state[key])
+        elif isinstance(state[key], int | float):
+            yield state, key
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@each_detector
+def test_a_state_with_a_number_that_is_not_finite_is_refused(kind: type[Detector], number: float) -> None:
+    state = json.loads(json.dumps(quick(kind).fit(correlated(200, 6)).state()))
+    for holder, key in places_of_numbers(state):
+        before, holder[key] = holder[key], number
+        with pytest.raises(ValueError, match=r"."):
+            kind.from_state(state)
+        holder[key] = before
+    kind.from_state(state)
 
 
 @each_detector
