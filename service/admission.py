@@ -1,7 +1,7 @@
 """How much work may wait, and when to come again if it is too much. No clock of its own, no I/O."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final, Self
 
 __all__ = ["Admission", "DrainRate", "OverloadedError", "Reserve", "Ticket"]
@@ -33,11 +33,27 @@ class OverloadedError(RuntimeError):
         return cls(min(max(1, math.ceil(seconds)), _LONGEST_RETRY))
 
 
+class _Pace:
+    """How fast the work of one bucket is.
+
+    Attributes:
+        cost: Of the batches that count, older ones weighing less and less.
+        seconds: That they took, likewise.
+        done: Cost of all batches, likewise.
+        under_pressure: Whether there was any that was not small.
+    """
+
+    def __init__(self) -> None:
+        self.cost = self.seconds = self.done = 0.0
+        self.under_pressure = False
+
+
 class DrainRate:
     """Cost that is run in a second of work: its mean over the recent past, older work weighing less and less.
 
     What waits is run in batches that are as large as pays. So small ones, that left as no more waited, count only as
-    long as there were no others.
+    long as there were no others. That is so of each bucket by itself, and what each takes counts by its share of all
+    work: a request by itself has small batches of some buckets, and of others those that are as large as ever.
 
     Args:
         workers: How many do such work at the same time, now.
@@ -47,31 +63,38 @@ class DrainRate:
     def __init__(self, workers: Callable[[], int] = lambda: 1, *, memory: float = 10.0) -> None:
         self._workers = workers
         self._memory = memory
-        self._cost = 0.0
-        self._seconds = 0.0
-        self._under_pressure = False
+        self._paces: dict[Hashable, _Pace] = {}
+        self._each = 0.0  # seconds of one worker for a cost of 1; 0 before anything was measured
 
-    def learn(self, cost: float, seconds: float, *, small: bool = False, lost: bool = False) -> None:
+    def learn(self, bucket: Hashable, cost: float, seconds: float, *, small: bool = False, lost: bool = False) -> None:
         """Note how long a batch took, and what it did.
 
         Args:
+            bucket: Of it.
             cost: Of what was run, every step of a solver being something: nothing, if it failed.
             seconds: That it took.
             small: Whether it left since no more waited: as nothing else ran, or with less in it than others have had.
             lost: Whether the worker did not survive it: then its time says nothing of how fast the next one is.
         """
-        if lost or (small and self._under_pressure):
+        if lost:
             return
-        if not small and not self._under_pressure:
-            self._under_pressure = True
-            self._cost = self._seconds = 0.0
-        kept = math.exp(-seconds / self._memory)
-        self._cost = kept * self._cost + cost
-        self._seconds = kept * self._seconds + seconds
+        own, kept = self._paces.setdefault(bucket, _Pace()), math.exp(-seconds / self._memory)
+        for pace in self._paces.values():
+            pace.done *= kept
+        own.done += cost
+        if not (small and own.under_pressure):
+            if not small and not own.under_pressure:
+                own.under_pressure = True
+                own.cost = own.seconds = 0.0
+            own.cost = kept * own.cost + cost
+            own.seconds = kept * own.seconds + seconds
+        known = [pace for pace in self._paces.values() if pace.cost > 0]
+        done = math.fsum(pace.done for pace in known)
+        self._each = math.fsum(pace.done * pace.seconds / pace.cost for pace in known) / done if done > 0 else 0.0
 
     def seconds(self, cost: float) -> float:
         """About how long all workers together will take for so much; 0 before anything was measured."""
-        return cost * self._seconds / self._cost / max(1, self._workers()) if self._cost > 0 else 0.0
+        return cost * self._each / max(1, self._workers())
 
     def cost(self, seconds: float) -> float:
         """About how much all workers finish in that time; without limit before anything was measured."""
@@ -79,7 +102,7 @@ class DrainRate:
 
     def of_one(self, seconds: float) -> float:
         """About how much one worker finishes in that time; without limit before anything was measured."""
-        return seconds * self._cost / self._seconds if self._cost > 0 and self._seconds > 0 else math.inf
+        return seconds / self._each if self._each > 0 else math.inf
 
 
 class Reserve:

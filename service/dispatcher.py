@@ -243,7 +243,7 @@ class Dispatcher:
             return
         bucket, took = units[0].bucket, now - own.began
         small = reason == "idle" or (reason == "free" and self._sizes.is_small(bucket, len(units)))
-        self._rate.learn(done, took, small=small, lost=isinstance(outcome, WorkerDiedError))
+        self._rate.learn(bucket, done, took, small=small, lost=isinstance(outcome, WorkerDiedError))
         if not isinstance(outcome, Exception) and reason != "retry":  # of whose buckets there is one for each image
             self._sizes.learn(bucket, len(units), took)
         self._observer.ran(len(batch), reason, took)

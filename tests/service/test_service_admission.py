@@ -16,7 +16,7 @@ def rate_of(*batches: tuple[float, float], memory: float = 1e9) -> DrainRate:
     """A rate that has seen batches of (seconds, cost)."""
     rate = DrainRate(memory=memory)
     for seconds, cost in batches:
-        rate.learn(cost, seconds)
+        rate.learn("bucket", cost, seconds)
     return rate
 
 
@@ -37,7 +37,7 @@ def test_a_batch_that_finishes_nothing_counts_by_its_time() -> None:
 def test_the_time_of_a_worker_that_died_says_nothing() -> None:
     rate = DrainRate()
     for seconds, lost in ((1, False), (20, True)):
-        rate.learn(0 if lost else 10, seconds, lost=lost)
+        rate.learn("bucket", 0 if lost else 10, seconds, lost=lost)
     assert rate.seconds(10) == pytest.approx(1)
 
 
@@ -50,15 +50,42 @@ def test_small_batches_count_until_there_are_others() -> None:
     rate = DrainRate()
     foretold = []
     for cost, small in ((1, True), (10, False), (1, True)):
-        rate.learn(cost, 1, small=small)
+        rate.learn("bucket", cost, 1, small=small)
         foretold.append(rate.seconds(10))
     assert foretold == pytest.approx([10, 1, 1])
+
+
+def test_what_a_bucket_takes_counts_by_its_share_of_the_work() -> None:
+    rate = DrainRate(memory=1e9)
+    for _ in range(2):
+        rate.learn("dear", 10, 2)
+    for seconds in (1, 5):
+        rate.learn("cheap", 1, seconds)
+    assert rate.seconds(11) == pytest.approx(2 + 3)
+
+
+def test_small_batches_of_one_bucket_count_beside_others_of_another() -> None:
+    """A request by itself has both; were only the latter known, one that comes next would seem to be too late."""
+    rate = DrainRate()
+    for _ in range(20):
+        rate.learn("dear", 10, 2, small=True)
+        rate.learn("cheap", 1, 1)
+    assert rate.seconds(11) == pytest.approx(3, rel=0.05)
+
+
+def test_what_small_batches_do_counts_even_where_their_time_does_not() -> None:
+    rate = DrainRate()
+    rate.learn("dear", 100, 10)
+    for _ in range(50):
+        rate.learn("dear", 10, 2, small=True)
+        rate.learn("cheap", 1, 1)
+    assert rate.seconds(11) == pytest.approx(1 + 1, rel=0.1)
 
 
 def test_workers_that_are_there_share_what_is_to_be_done() -> None:
     there = 2
     rate = DrainRate(lambda: there)
-    rate.learn(10, 5)
+    rate.learn("bucket", 10, 5)
     assert (rate.seconds(10), rate.cost(5), rate.of_one(5)) == (2.5, 20, 10)
     there = 0  # one will come back
     assert (rate.seconds(10), rate.cost(5), rate.of_one(5)) == (5, 10, 10)
