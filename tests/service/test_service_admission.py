@@ -334,7 +334,7 @@ def test_a_request_with_more_to_do_than_was_planned_says_nothing(admission: Admi
     assert most_ahead(admission) == 18
 
 
-@pytest.mark.parametrize(("needed", "refused"), [(0.006, False), (0.0065, True)])
+@pytest.mark.parametrize(("needed", "refused"), [(0.0065, False), (0.007, True)])
 def test_who_waits_is_refused_when_too_little_is_left_of_its_time(clock: Clock, needed: float, refused: bool) -> None:
     admission = Admission(1000, rate_of((1, 2000)), clock, reserve=0.1)
     ticket = admission.admit(2, ahead=5, within=WITHIN)

@@ -178,7 +178,7 @@ async def test_a_request_takes_its_longest_batch_or_its_part_of_all_of_them(
     assert found == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("wait", "refused"), [(9.7, False), (9.9, True)])
+@pytest.mark.parametrize(("wait", "refused"), [(8.9, False), (9.1, True)])
 async def test_who_waits_for_a_batch_that_runs_has_that_much_less_time(wait: float, refused: bool) -> None:
     runner, clock = OneByOne(), Clock()
     runner.fall()
