@@ -24,6 +24,7 @@ OVERLOADS, TURN_SECONDS = (0.5, 1.0, 2.0), 10.0
 TURNS = {"pcdm": 24, "litserve": 24, "plain": 1}
 """Of each server at each load: other arrivals in each turn, the same for all in one turn. Short ones, as the machine
 changes its speed; more where it is close."""
+CAPACITIES = 3
 MINUTE = 60.0
 PEERS = ((12, 1.0, 1), (8, 0.6, 1), (4, 0.6, 2), (3, 0.5, 2), (2, 0.6, 2))
 """Settings of LitServe that are tried: most images of a batch, seconds after which it drops what waits, workers."""
@@ -76,7 +77,8 @@ def side_by_side(model: Path, requests: Requests, litserve: dict[str, Any]) -> d
         requests: Of single images.
         litserve: How LitServe is set, as `best` says.
     """
-    capacity = _warm_load("pcdm", model, requests, seconds=SECONDS)["throughput"]
+    # The median of several, as all that follows is a multiple of it: one disturbed moment would make all loads light.
+    capacity = median(_warm_load("pcdm", model, requests, seconds=SECONDS)["throughput"] for _ in range(CAPACITIES))
     found: dict[str, Any] = {kind: {str(overload): [] for overload in OVERLOADS} for kind in SERVERS}
     with contextlib.ExitStack() as running:
         servers = {}
