@@ -136,11 +136,11 @@ async def test_a_request_waits_for_all_that_runs_and_for_what_runs_beside_its_ow
     running = asyncio.create_task(batcher.score(images_of(1, 2, 3, 4, 5, 6, 7, 8), ONE_CALL))
     await until(lambda: len(scorer.batches) == 2)
     # A small request is ahead of what the large one has left: before it run two batches of two, with it one more unit,
-    # and at the same time two on the other runner.
+    # and at the same time most of two on the other runner.
     assert [len(batch) for batch in scorer.batches] == [2, 2]
-    within = (4 + 1 + 1 + 2) / 10
+    within = (4 + 1 + 1 + 1.5) / 10 / 0.8  # as a fifth is kept back
     loop = asyncio.get_running_loop()
-    batcher.check_room(1, ONE_CALL, loop.time() + within + 0.1)  # a tenth is kept back
+    batcher.check_room(1, ONE_CALL, loop.time() + within + 0.05)
     with pytest.raises(OverloadedError):
         batcher.check_room(1, ONE_CALL, loop.time() + within - 0.05)
     now = 1.0  # half of what runs is done
