@@ -193,7 +193,7 @@ class Admission:
         rate: Measures how fast it drains.
         clock: Seconds, never going back.
         reserve: Least share of a request's time that is kept back at the door, see `Reserve`. With less, a little more
-            is answered under load (a hundredth more with next to nothing), but who waits longest waits as much longer.
+            is answered under load, but who waits longest waits as much longer.
     """
 
     def __init__(self, limit: float, rate: DrainRate, clock: Callable[[], float], *, reserve: float = 0.2) -> None:

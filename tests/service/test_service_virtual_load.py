@@ -7,35 +7,28 @@ CAPACITY = 14.0
 
 
 @in_virtual_time
-async def test_almost_all_are_answered_where_the_workers_can() -> None:
-    load = Load()
+async def test_almost_all_are_answered_where_the_workers_can(load: Load) -> None:
     await load.arrive(0.6 * CAPACITY, 60)
     assert load.share("answered") > 0.99
-    await load.stop()
 
 
 @in_virtual_time
-async def test_twice_as_many_as_can_be_answered_take_nothing_from_those_who_are() -> None:
-    load = Load()
+async def test_twice_as_many_as_can_be_answered_take_nothing_from_those_who_are(load: Load) -> None:
     await load.arrive(2 * CAPACITY, 60)
     assert load.outcomes["answered"] / 60 > 0.9 * CAPACITY
     assert load.share("late") < 0.01
-    await load.stop()
 
 
 @in_virtual_time
-async def test_a_load_after_requests_by_themselves_finds_the_door_open() -> None:
+async def test_a_load_after_requests_by_themselves_finds_the_door_open(load: Load) -> None:
     """They had small batches of most buckets and others of one, by which next to nothing could be done in time."""
-    load = Load()
     await load.one_after_the_other(100)
     await load.arrive(0.8 * CAPACITY, 30)
     assert load.share("answered") > 0.95
-    await load.stop()
 
 
 @in_virtual_time
-async def test_workers_that_become_slow_make_some_late_for_a_moment_only() -> None:
-    load = Load()
+async def test_workers_that_become_slow_make_some_late_for_a_moment_only(load: Load) -> None:
     await load.arrive(0.8 * CAPACITY, 30)
     for runner in load.runners:
         runner.slowness = 2.0
@@ -43,12 +36,10 @@ async def test_workers_that_become_slow_make_some_late_for_a_moment_only() -> No
     await load.arrive(0.8 * CAPACITY, 60)
     assert load.share("late") < 0.02
     assert load.outcomes["answered"] / 60 > 0.9 * CAPACITY / 2
-    await load.stop()
 
 
 @in_virtual_time
-async def test_workers_that_are_fast_again_are_made_use_of() -> None:
-    load = Load()
+async def test_workers_that_are_fast_again_are_made_use_of(load: Load) -> None:
     for runner in load.runners:
         runner.slowness = 3.0
     await load.arrive(0.8 * CAPACITY, 60)
@@ -57,4 +48,3 @@ async def test_workers_that_are_fast_again_are_made_use_of() -> None:
     await load.arrive(0.6 * CAPACITY, 30)
     await load.arrive(0.6 * CAPACITY, 60)
     assert load.share("answered") > 0.95
-    await load.stop()

@@ -21,7 +21,7 @@ from service.admission import OverloadedError
 from service.batcher import Batcher
 from service.runners import Runners
 
-__all__ = ["Load", "SimulatedRunner", "in_virtual_time"]
+__all__ = ["Load", "in_virtual_time"]
 
 DEADLINE = 1.0
 EACH = 5
@@ -54,13 +54,20 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return self._skipping.now
 
 
-def in_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """A test that runs on a clock of its own."""
+def in_virtual_time(test: Callable[["Load"], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test that has a load, on a clock of its own."""
+
+    async def with_load() -> None:
+        load = Load()
+        try:
+            await test(load)
+        finally:
+            await load.stop()
 
     @functools.wraps(test)
     def run() -> None:
         with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
-            runner.run(test())
+            runner.run(with_load())
 
     del run.__wrapped__  # or pytest takes it for a coroutine
     return run
@@ -141,9 +148,9 @@ class Load:
                 crowd.create_task(self._ask())
                 await asyncio.sleep(self._random.expovariate(rate))
 
-    def share(self, *outcomes: str) -> float:
-        """Of the latest requests, that had one of these outcomes."""
-        return sum(self.outcomes[one] for one in outcomes) / self.outcomes.total()
+    def share(self, outcome: str) -> float:
+        """Of the latest requests, that had this outcome."""
+        return self.outcomes[outcome] / self.outcomes.total()
 
     async def stop(self) -> None:
         await self._batcher.stop()
